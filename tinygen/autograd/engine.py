@@ -1,0 +1,363 @@
+"""The engine: values, the tape that remembers how they were made, and the walk back along it.
+
+A Tensor is an array with, perhaps, a Node. A Node says which operation made the array, from which other nodes, and what
+was kept for the derivative. Nodes hold the graph; tensors only point into it, and nothing points back, so a graph dies
+by reference counting the moment nobody needs it.
+
+Creation order is a topological order: an operation's node is always younger than its parents. Backward is therefore a
+sort by a counter and a loop, and a chain of 100,000 operations is no deeper than one of two.
+
+    Griewank & Walther, Evaluating Derivatives (2008), chapter 3: the reverse mode.
+"""
+
+import contextlib
+import functools
+import inspect
+import itertools
+import math
+import sys
+import weakref
+from contextvars import ContextVar
+from operator import attrgetter
+
+import numpy as np
+
+from .. import arrays
+
+tick = itertools.count().__next__  # the counter behind Node.order
+
+
+# ------------------------------------------------------------------ values and the tape
+
+
+class Node:
+    """One recorded operation. Holds parents and kept arrays, never Tensors.
+
+    plan     what was called and which rules serve the tracked inputs (see primitive.py)
+    parents  the nodes of the tracked inputs, in the plan's order
+    kept     what the rules asked for; None once the graph is freed
+    attrs    keyword attributes of the call, such as axis
+    """
+
+    __slots__ = ("plan", "parents", "kept", "attrs", "shape", "dtype", "order", "line")
+
+    def __init__(self, plan, parents, kept, attrs, shape, dtype):
+        self.plan = plan
+        self.parents = parents
+        self.kept = kept
+        self.attrs = attrs
+        self.shape = shape
+        self.dtype = dtype
+        self.order = tick()
+
+
+class Leaf(Node):
+    """Where the tape begins: a tensor made with requires_grad=True. Points to its tensor weakly, so no cycle forms."""
+
+    __slots__ = ("owner", "name", "updated")
+
+    def __init__(self, tensor, name=None):
+        super().__init__(None, (), None, None, tensor.data.shape, tensor.data.dtype)
+        self.owner = weakref.ref(tensor)
+        self.name = name
+        self.updated = -1  # the tick of the last update of its tensor's values
+
+    def describe(self):
+        return f"{'parameter ' + repr(self.name) if self.name else 'a leaf'} of shape {self.shape}"
+
+
+class Tensor:
+    """An array that can remember how it was made. `tinygen.tensor` makes one; methods are attached in tensor.py.
+
+    data  the array itself, of any registered library: read it, never write to it
+    node  its place on the tape, or None when it needs no gradient
+    grad  for leaves, after backward: a Tensor of the same shape and dtype
+    """
+
+    __slots__ = ("data", "node", "grad", "__weakref__")
+
+    def __init__(self, data, node=None):
+        self.data = data
+        self.node = node
+        self.grad = None
+
+
+# ------------------------------------------------------------------ modes
+
+
+class Mode:
+    """What calls of operations do besides computing. One immutable object per combination, so that `is` compares."""
+
+    __slots__ = ("recording", "anomaly")
+
+    def __init__(self, recording, anomaly):
+        self.recording, self.anomaly = recording, anomaly
+
+
+_MODES = {(r, a): Mode(r, a) for r in (True, False) for a in (True, False)}
+PLAIN = _MODES[True, False]  # record, and look for nothing: the hot path
+_mode = ContextVar("tinygen_mode", default=PLAIN)
+current_mode = _mode.get
+
+
+class _Switch(contextlib.ContextDecorator):
+    """A context manager and decorator that changes the mode. Decorated generators hold it only while they run."""
+
+    def __init__(self, **changes):
+        self._changes, self._tokens = changes, []
+
+    def __enter__(self):
+        now = current_mode()
+        wanted = {"recording": now.recording, "anomaly": now.anomaly, **self._changes}
+        self._tokens.append(_mode.set(_MODES[wanted["recording"], wanted["anomaly"]]))
+        return self
+
+    def __exit__(self, *error):
+        _mode.reset(self._tokens.pop())
+
+    def _recreate_cm(self):  # what ContextDecorator enters at each call: a fresh one, so threads share nothing
+        return type(self)()
+
+    def __call__(self, function):
+        if inspect.iscoroutinefunction(function):
+
+            @functools.wraps(function)
+            async def coroutine(*args, **kwargs):
+                with self._recreate_cm():
+                    return await function(*args, **kwargs)
+
+            return coroutine
+        if not inspect.isgeneratorfunction(function):
+            return super().__call__(function)
+
+        @functools.wraps(function)
+        def generator(*args, **kwargs):
+            inner, action, value = function(*args, **kwargs), "send", None
+            while True:
+                with self._recreate_cm():
+                    try:
+                        item = getattr(inner, action)(value)
+                    except StopIteration as stop:
+                        return stop.value
+                try:
+                    action, value = "send", (yield item)
+                except GeneratorExit:
+                    with self._recreate_cm():
+                        inner.close()
+                    raise
+                except BaseException as error:
+                    action, value = "throw", error
+
+        return generator
+
+
+class no_grad(_Switch):
+    """`with no_grad():` or `@no_grad()`: operations inside record nothing, and their results need no gradient."""
+
+    def __init__(self):
+        super().__init__(recording=False)
+
+
+class enable_grad(_Switch):
+    """`with enable_grad():` record again inside a `no_grad` block."""
+
+    def __init__(self):
+        super().__init__(recording=True)
+
+
+class anomaly(_Switch):
+    """`with anomaly():` stop at the first operation whose result or gradient is not finite.
+
+    Raises:
+        FloatingPointError: names the operation and the user's line that called it.
+    """
+
+    def __init__(self):
+        super().__init__(anomaly=True)
+
+
+def calling_line():
+    """`file:line in function` of the nearest caller outside this package: the user's own line."""
+    frame = sys._getframe(1)
+    package = __name__.partition(".")[0]
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == package:
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"
+
+
+def require_finite(array, what, line):
+    """Raise FloatingPointError when `array` holds a NaN or an infinity; `what` and `line` say whose it is."""
+    if not arrays.is_floating(array.dtype):
+        return
+    finite = arrays.of(array).isfinite(array)
+    if not bool(finite.all()):
+        raise FloatingPointError(f"{what} is not finite ({int((~finite).sum())} of {array.size} elements), called at {line}")
+
+
+# ------------------------------------------------------------------ the walk back
+
+
+def gradients_of_nodes(roots, cotangents, targets=None, create_graph=False, retain_graph=False):
+    """Vector-Jacobian products over the tape: a dict from each target reached to (gradient, whether it is ours alone).
+
+    Args:
+        roots: nodes to start from. cotangents: for each, an array (with create_graph, a Tensor) of its shape.
+        targets: nodes to differentiate with respect to; None means every leaf that the roots depend on.
+        create_graph: hand Tensors to the rules, so that they record themselves.
+        retain_graph: leave what the visited nodes kept, for another backward.
+    """
+    nodes = _between(roots, targets)
+    watch = current_mode().anomaly
+    totals, owned, fresh, done = {}, set(), set(), {}
+    for root, cotangent in zip(roots, cotangents):
+        totals[root] = totals[root] + cotangent if root in totals else cotangent
+    with np.errstate(all="ignore"):  # a rule may divide by zero where a zero-absorbing product then drops the result
+        for node in sorted(nodes, key=attrgetter("order"), reverse=True):
+            total = totals.pop(node, None)
+            if total is None:
+                continue
+            plan = node.plan
+            if plan is None or (targets is not None and node in targets):
+                done[node] = total, node in owned or node in fresh
+                if nodes.isdisjoint(node.parents):  # else another target lies below this one
+                    continue
+            for parent, g in plan.pull(node, total, nodes, create_graph):
+                if type(g) is not np.ndarray or g.shape != parent.shape or g.dtype is not parent.dtype:
+                    g = fit(g, parent, plan)
+                if watch:
+                    _watch_gradient(g, parent, node)
+                held = totals.get(parent)
+                if held is None:
+                    totals[parent] = g  # borrowed: it may be anybody's
+                    if parent.plan is None and not create_graph and _is_fresh(g, total, node):
+                        fresh.add(parent)
+                elif create_graph or parent not in owned:
+                    totals[parent] = held + g  # allocated
+                    owned.add(parent)
+                else:
+                    held += g  # ours: in place
+            if not retain_graph:
+                node.kept, node.parents = None, ()
+    return done
+
+
+def _between(roots, targets):
+    """The set of nodes on a path from `roots` to `targets` (None: to any leaf), after checking that all are usable."""
+    oldest = -1 if targets is None else min((target.order for target in targets), default=math.inf)
+    seen, stack = set(roots), list(roots)
+    while stack:
+        node = stack.pop()
+        if node.plan is None or node.order <= oldest:  # nothing older can lead to a target
+            continue
+        if node.kept is None:
+            raise RuntimeError(
+                f"backward: the graph through {node.plan.name} was freed by an earlier backward; "
+                "pass retain_graph=True to the first one"
+            )
+        for parent in node.parents:
+            if parent.plan is None and parent.updated > node.order:
+                raise RuntimeError(
+                    f"backward: {parent.describe()} was updated after {node.plan.name} used it; "
+                    "compute the loss again, or call backward before the update"
+                )
+            if parent not in seen:
+                seen.add(parent)
+                stack.append(parent)
+    if targets is None:
+        return seen
+    needed = set()
+    for node in sorted(seen, key=attrgetter("order")):
+        if node in targets or not needed.isdisjoint(node.parents):
+            needed.add(node)
+    return needed
+
+
+def _is_fresh(g, total, node):
+    """True when a rule made `g` anew: not the cotangent, nothing kept, no view. Then a leaf may have it without a copy."""
+    return g is not total and getattr(g, "base", g) is None and not any(g is kept for kept in node.kept)
+
+
+def _watch_gradient(g, parent, node):
+    line = getattr(node, "line", None) or "an unknown line: it was recorded outside `anomaly`"
+    what = f"the gradient that {node.plan.name} passes to its input of shape {parent.shape}"
+    require_finite(g.data if isinstance(g, Tensor) else g, what, line)
+
+
+def fit(g, node, plan):
+    """A rule's answer, made to fit the input it belongs to: un-broadcast, and of its dtype. The only place that does."""
+    if not isinstance(g, Tensor) and not arrays.is_array(g):
+        if not isinstance(g, (np.generic, int, float)):
+            raise TypeError(f"{plan.name}: a gradient rule returned {type(g).__name__}; return an array like the input")
+        g = arrays.as_array(g)
+    shape = node.shape
+    if g.shape != shape:
+        lead = len(g.shape) - len(shape)
+        if lead < 0 or any(n != m and m != 1 for n, m in zip(g.shape[lead:], shape)):
+            raise ValueError(
+                f"{plan.name}: a gradient rule returned shape {tuple(g.shape)} for an input of shape {shape}; "
+                "return the input's shape, or one that broadcasting stretched it to"
+            )
+        g = g.sum(axis=tuple(range(lead))) if lead else g
+        stretched = tuple(i for i, (n, m) in enumerate(zip(g.shape, shape)) if n != m)
+        g = g.sum(axis=stretched, keepdims=True) if stretched else g
+        g = g if isinstance(g, Tensor) else arrays.as_array(g)
+    return g if g.dtype == node.dtype else g.astype(node.dtype)
+
+
+def backward(tensor, gradient=None, retain_graph=False, create_graph=False):
+    """Add to `.grad` of every leaf the gradient of this tensor with respect to it.
+
+    Args:
+        gradient: the cotangent, of this tensor's shape; 1 for a tensor of one element.
+        retain_graph: keep the graph for another backward (implied by create_graph).
+        create_graph: make the gradients themselves differentiable.
+
+    Raises:
+        RuntimeError: nothing was recorded, the graph was freed, or a parameter was updated since.
+        ValueError: no cotangent for a tensor of more than one element, or one of another shape.
+    """
+    root, cotangent = node_of(tensor), cotangent_for(tensor, gradient, create_graph)
+    done = gradients_of_nodes([root], [cotangent], None, create_graph, retain_graph or create_graph)
+    given = set()  # the buffers handed out so far: no two leaves share one
+    for leaf, (g, ours) in done.items():
+        owner = leaf.owner()
+        if owner is None:
+            continue
+        if create_graph:
+            owner.grad = g if owner.grad is None else owner.grad + g
+        elif owner.grad is not None:
+            owner.grad = Tensor(owner.grad.data + g)
+        else:
+            owner.grad = Tensor(g if ours and id(g) not in given else g.copy())
+            given.add(id(g))
+
+
+def node_of(tensor):
+    """The node to walk back from, or an error that says why there is none."""
+    if tensor.node is None:
+        raise RuntimeError(
+            "backward: this tensor was not recorded; make an input with requires_grad=True, "
+            "and compute outside `no_grad`"
+        )
+    return tensor.node
+
+
+def cotangent_for(tensor, gradient, create_graph):
+    """The cotangent to start from, checked: ones by default, for a single element only."""
+    data = tensor.data
+    if gradient is None:
+        if data.size != 1:
+            raise ValueError(
+                f"backward: a tensor of shape {data.shape} needs a cotangent of that shape; "
+                "pass one, or reduce to a scalar first (`.sum()`)"
+            )
+        gradient = arrays.of(data).ones_like(data)
+    array = gradient.data if isinstance(gradient, Tensor) else arrays.of(data).asarray(gradient)
+    if array.shape != data.shape:
+        raise ValueError(f"backward: the cotangent has shape {array.shape}, the tensor {data.shape}; make them equal")
+    if array.dtype != data.dtype:
+        gradient = gradient.astype(data.dtype) if isinstance(gradient, Tensor) else array.astype(data.dtype)
+        array = gradient.data if isinstance(gradient, Tensor) else gradient
+    if create_graph:
+        return gradient if isinstance(gradient, Tensor) else Tensor(array)
+    return array

@@ -1,0 +1,75 @@
+"""Scaled dot-product attention (Vaswani et al. 2017, equation 1): fused, with the definition as its reference.
+
+Letters: T queries, S keys, D head size, E value size; leading axes (batch, heads) broadcast.
+"""
+
+import math
+
+from ... import arrays, kernels
+from ..domain import Values
+from ..primitive import primitive
+from .arithmetic import raw, where
+from .reductions import softmax
+from .shapes import swapaxes
+
+
+def allowed(lib, t, s, causal, mask):
+    """Which query may see which key, as booleans that broadcast to (..., T, S), or None for all.
+
+    With `causal`, the last query is as late as the last key, so that T < S means cached keys.
+    """
+    see = lib.arange(s)[None, :] <= lib.arange(s - t, s)[:, None] if causal else None
+    if mask is None or mask.dtype.kind != "b":
+        return see
+    return mask if see is None else mask & see
+
+
+def _attention_reference(q, k, v, mask=None, *, causal=False, scale=None):
+    """softmax(q k^T scale + mask) v, with softmax over the keys that may be seen."""
+    scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
+    scores = q @ swapaxes(k, -1, -2) * scale
+    lib, mask = arrays.of(raw(q)), raw(mask)
+    see = allowed(lib, q.shape[-2], k.shape[-2], causal, mask)
+    scores = scores if mask is None or mask.dtype.kind == "b" else scores + mask
+    scores = scores if see is None else where(see, scores, -math.inf)
+    return softmax(scores, -1) @ v
+
+
+@primitive(reference=_attention_reference, saves=("log_total",))
+def attention(q, k, v, mask=None, *, causal=False, scale=None):
+    """Each query's mean of the values, weighted by softmax(q k^T scale).
+
+    Args:
+        q: (..., T, D). k: (..., S, D). v: (..., S, E). Leading axes broadcast.
+        mask: booleans (True: may be seen) or numbers added to the scores, broadcasting to (..., T, S); a constant.
+        causal: query t sees keys up to t + S - T only.
+        scale: of the scores; 1 / sqrt(D) by default.
+
+    Returns:
+        (..., T, E). A query that may see nothing gets 0, with gradient 0.
+
+    Raises:
+        ValueError: sizes that do not match.
+    """
+    if min(q.ndim, k.ndim, v.ndim) < 2 or q.shape[-1] != k.shape[-1] or k.shape[-2] != v.shape[-2]:
+        raise ValueError(
+            f"attention: expected q (..., T, D), k (..., S, D), v (..., S, E), got {q.shape}, {k.shape}, {v.shape}"
+        )
+    if mask is not None:
+        mask = arrays.as_array(mask)
+        if mask.dtype.kind not in "bf":
+            raise TypeError(f"attention: expected a boolean or floating mask, got {mask.dtype}; use mask.astype(bool)")
+    scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
+    return kernels.attention(q, k, v, mask, causal, scale)
+
+
+def _attention_all(g, q, k, v, mask, out, log_total, causal, scale):
+    scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
+    return (*kernels.attention_backward(g, q, k, v, mask, out, log_total, causal, scale), None)
+
+
+attention.rules(all=_attention_all)
+attention.domain("*B T D, *B S D, *B S E, -", causal=(False,), scale=(None, 0.5))
+attention.domain("2 T D, 2 T D, 2 T E, -", causal=(True,))
+attention.domain("2 2 D, 2 4 D, 2 4 E, 2 4", mask=Values(kind="bool"), causal=(False, True))
+attention.domain("2 2 3 D, 1 4 D, 1 4 E, 3 4", mask=Values(), causal=(False, True))

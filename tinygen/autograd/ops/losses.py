@@ -1,0 +1,90 @@
+"""Losses that take logits: cross-entropy over classes, and for independent bits. In nats."""
+
+
+from ... import arrays, kernels
+from ..domain import Values
+from ..engine import Tensor
+from ..primitive import composite, primitive
+from .arithmetic import where
+from .activations import sigmoid
+from .indexing import take_along_axis
+from .reductions import log_softmax, mean, sum
+
+
+
+def _cross_entropy_reference(logits, targets, *, ignore_index=-100, label_smoothing=0.0):
+    """-(1 - e) log p_target - (e / C) sum_c log p_c for each target, and 0 where it is ignored."""
+    targets = targets.data if isinstance(targets, Tensor) else targets
+    alive = targets != ignore_index
+    log_p = log_softmax(logits, -1)
+    chosen = take_along_axis(log_p, arrays.of(targets).where(alive, targets, 0)[..., None], axis=-1)[..., 0]
+    loss = -(1 - label_smoothing) * chosen
+    if label_smoothing:
+        loss = loss - label_smoothing * mean(log_p, -1)
+    return where(alive, loss, 0.0)
+
+
+@primitive(reference=_cross_entropy_reference, saves=("log_total",))
+def token_cross_entropy(logits, targets, *, ignore_index=-100, label_smoothing=0.0):
+    """The loss of each target: logits (..., C), integer targets (...) -> (...); see `cross_entropy`."""
+    return kernels.cross_entropy(logits, targets, ignore_index, label_smoothing)
+
+
+token_cross_entropy.rules(
+    logits=lambda g, logits, targets, log_total, ignore_index, label_smoothing: kernels.cross_entropy_backward(
+        g, logits, targets, log_total, ignore_index, label_smoothing
+    )
+)
+token_cross_entropy.domain("n C, n", targets=Values(kind="index", low=0, high="C"), label_smoothing=(0.0, 0.1))
+token_cross_entropy.domain("2 n C, 2 n", targets=Values(kind="index", low=0, high="C"), ignore_index=(0,))
+
+
+@composite
+def cross_entropy(logits, targets, *, ignore_index=-100, label_smoothing=0.0, reduction="mean"):
+    """-log softmax(logits)[target], in nats.
+
+    Args:
+        logits: (..., C). targets: integers (...) in [0, C), or `ignore_index`, which counts for nothing.
+        label_smoothing: the share e of the target's weight spread over all classes (Szegedy et al. 2016).
+        reduction: "mean" over the targets that count (0 if none does), "sum", or "none".
+
+    Raises:
+        ValueError: shapes that do not match, or an unknown reduction. TypeError: targets that are not integers.
+        IndexError: a target outside [0, C).
+    """
+    logits = logits if isinstance(logits, Tensor) else arrays.as_array(logits)
+    targets = arrays.as_array(targets.data if isinstance(targets, Tensor) else targets)
+    if targets.dtype.kind not in "iu":
+        raise TypeError(f"cross_entropy: expected integer targets, got {targets.dtype}; one-hot targets need .argmax(-1)")
+    if logits.shape[:-1] != targets.shape:
+        raise ValueError(f"cross_entropy: logits {logits.shape} need targets of shape {logits.shape[:-1]}, got {targets.shape}")
+    alive = targets != ignore_index
+    if bool((alive & ((targets < 0) | (targets >= logits.shape[-1]))).any()):
+        raise IndexError(f"cross_entropy: a target lies outside [0, {logits.shape[-1]}) and is not ignore_index={ignore_index}")
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"cross_entropy: expected 0 <= label_smoothing <= 1, got {label_smoothing}")
+    losses = token_cross_entropy(logits, targets, ignore_index=ignore_index, label_smoothing=label_smoothing)
+    if reduction == "none":
+        return losses
+    if reduction == "sum":
+        return sum(losses)
+    if reduction == "mean":
+        return sum(losses) * (1 / max(int(alive.sum()), 1))
+    raise ValueError(f"cross_entropy: expected reduction 'mean', 'sum' or 'none', got {reduction!r}")
+
+
+cross_entropy.domain("n C, n", targets=Values(kind="index", low=0, high="C"), reduction=("mean", "sum", "none"))
+
+
+@primitive
+def bce_with_logits(logits, targets):
+    """-y log s(x) - (1 - y) log(1 - s(x)) of each element, for logits x and targets y in [0, 1]: finite at any finite x."""
+    lib = arrays.of(logits, targets)
+    return lib.maximum(logits, 0) - logits * targets + lib.log1p(lib.exp(-lib.abs(logits)))
+
+
+bce_with_logits.rules(
+    logits=lambda g, logits, targets: g * (sigmoid(logits) - targets),
+    targets=lambda g, logits: -(g * logits),
+)
+bce_with_logits.domain(logits=Values(avoid=(0.0,)), targets=Values(0.0, 1.0))

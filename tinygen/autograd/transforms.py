@@ -1,0 +1,252 @@
+"""Functions of functions: grad, vjp, jvp, hvp, jacobian, hessian, checkpoint. All stand on one walk back.
+
+Each transform differentiates with respect to aliases of its inputs, new nodes over the same values, so that an inner
+transform never mistakes an outer one's variable for its own (no perturbation confusion).
+"""
+
+import functools
+
+from .. import arrays
+from . import ops
+from .engine import (
+    Node,
+    Tensor,
+    cotangent_for,
+    current_mode,
+    enable_grad,
+    gradients_of_nodes,
+    node_of,
+    tick,
+)
+from .primitive import alias
+from .tensor import as_leaf, as_tensor, stop_gradient, tensor
+
+
+def gradients(outputs, inputs, cotangents=None, *, create_graph=False, retain_graph=None):
+    """The gradient of `outputs` (weighted by `cotangents`) with respect to each of `inputs`; nothing is left in `.grad`.
+
+    Args:
+        outputs: a Tensor or a list of them. inputs: a Tensor or a list, anywhere in the graph.
+        cotangents: one for each output, of its shape; 1 for outputs of one element.
+        create_graph: make the gradients differentiable themselves.
+        retain_graph: keep the graph for another walk; as create_graph by default.
+
+    Returns:
+        A Tensor for a single input, else a list; zeros for an input that the outputs do not depend on.
+
+    Raises:
+        RuntimeError: an input was not recorded, the graph was freed, or a parameter was updated since.
+    """
+    single = isinstance(inputs, Tensor)
+    outputs, inputs = _as_list(outputs), _as_list(inputs)
+    cotangents = [None] * len(outputs) if cotangents is None else _as_list(cotangents)
+    if len(cotangents) != len(outputs):
+        raise ValueError(f"gradients: expected {len(outputs)} cotangents, one for each output, got {len(cotangents)}")
+    for x in inputs:
+        if not isinstance(x, Tensor) or x.node is None:
+            raise RuntimeError("gradients: an input was not recorded; make it with requires_grad=True")
+    roots = [node_of(y) for y in outputs]
+    starts = [cotangent_for(y, g, create_graph) for y, g in zip(outputs, cotangents)]
+    retain = create_graph if retain_graph is None else retain_graph
+    done = gradients_of_nodes(roots, starts, {x.node for x in inputs}, create_graph, retain)
+    found = [done[x.node][0] if x.node in done else ops.zeros_like(x) for x in inputs]
+    found = [g if isinstance(g, Tensor) else Tensor(g) for g in found]
+    return found[0] if single else found
+
+
+def _as_list(value):
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def _alias(x):
+    """A new place to differentiate with respect to, with the values of x, and below x on the tape if x is on it."""
+    x = as_tensor(x)
+    if not arrays.is_floating(x.dtype):
+        raise TypeError(f"grad: expected a floating input, got {x.dtype}; pass floats, or close over what is constant")
+    return alias(x) if x.node is not None else as_leaf(Tensor(x.data))
+
+
+def _run(f, inputs, positions, kwargs=None):
+    """Call f, recording, with aliases at `positions`; (output, aliases)."""
+    inputs = list(inputs)
+    with enable_grad():
+        aliases = [_alias(inputs[i]) for i in positions]
+        for i, x in zip(positions, aliases):
+            inputs[i] = x
+        return f(*inputs, **(kwargs or {})), aliases
+
+
+def _goes_on(aliases, outputs):
+    """True when the gradient may itself be differentiated: something else on the tape lies below the outputs."""
+    if not current_mode().recording:
+        return False
+    own, seen, stack = {x.node for x in aliases if x.node.plan is None}, set(), [y.node for y in outputs if y.node]
+    while stack:
+        node = stack.pop()
+        if node.plan is None and node not in own:
+            return True
+        for parent in node.parents:
+            if parent not in seen:
+                seen.add(parent)
+                stack.append(parent)
+    return False
+
+
+def _scalar(name, y):
+    if not isinstance(y, Tensor):
+        raise TypeError(f"{name}: expected a function that returns a Tensor, got {type(y).__name__}; compute with tinygen's functions")
+    if y.size != 1:
+        raise ValueError(f"{name}: expected a scalar result, got shape {y.shape}; use vjp or jacobian, or reduce it")
+    return y
+
+
+def value_and_grad(f, argnums=0, *, has_aux=False):
+    """A function that returns (f(...), gradient with respect to argument `argnums`); a tuple of ints gives a tuple.
+
+    Args:
+        has_aux: f returns (scalar, anything), and so does the value.
+    """
+    positions = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+
+    @functools.wraps(f)
+    def wrapped(*inputs, **kwargs):
+        if any(not -len(inputs) <= i < len(inputs) for i in positions):
+            raise TypeError(f"grad: argnums {argnums} asks for an argument that is not among the {len(inputs)} positional ones")
+        result, aliases = _run(f, inputs, positions, kwargs)
+        y = _scalar("grad", result[0] if has_aux else result)
+        create_graph = _goes_on(aliases, [y])
+        if y.node is None:
+            found = [ops.zeros_like(x) for x in aliases]
+        else:
+            found = gradients(y, aliases, create_graph=create_graph)
+        y = y if create_graph else stop_gradient(y)
+        return (y, result[1]) if has_aux else y, found[0] if isinstance(argnums, int) else tuple(found)
+
+    return wrapped
+
+
+def grad(f, argnums=0):
+    """The gradient of a scalar function: `grad(f)(x)` has the shape of x. Nest it for higher derivatives."""
+    both = value_and_grad(f, argnums)
+
+    @functools.wraps(f)
+    def wrapped(*inputs, **kwargs):
+        return both(*inputs, **kwargs)[1]
+
+    return wrapped
+
+
+def vjp(f, *inputs):
+    """(f(*inputs), pullback), with pullback(g) the vector-Jacobian product: one Tensor, or a tuple for several inputs."""
+    y, aliases = _run(f, inputs, range(len(inputs)))
+    create_graph = _goes_on(aliases, [y])
+
+    def pullback(g, create_graph=create_graph):
+        if y.node is None:
+            found = [ops.zeros_like(x) for x in aliases]
+        else:
+            found = gradients(y, aliases, g, create_graph=create_graph or _is_tracked(g), retain_graph=True)
+        return found[0] if len(inputs) == 1 else tuple(found)
+
+    return (y if create_graph else stop_gradient(y)), pullback
+
+
+def _is_tracked(g):
+    return isinstance(g, Tensor) and g.node is not None and current_mode().recording
+
+
+def jvp(f, inputs, tangents):
+    """(f(*inputs), directional derivative along `tangents`), by differentiating the pullback, which is linear in its cotangent.
+
+    The trick is Townsend's (2017): reverse mode twice is forward mode.
+    """
+    inputs, tangents = tuple(inputs), tuple(tangents)
+    if len(inputs) != len(tangents) or any(as_tensor(x).shape != as_tensor(v).shape for x, v in zip(inputs, tangents)):
+        raise ValueError("jvp: expected one tangent for each input, of its shape")
+    y, pullback = vjp(f, *inputs)
+    dummy = tensor(ops.zeros_like(y), requires_grad=True)
+    with enable_grad():
+        pulled = pullback(dummy, create_graph=True)
+    pulled = [pulled] if len(inputs) == 1 else pulled
+    live = [(p, as_tensor(v)) for p, v in zip(pulled, tangents) if p.node is not None]
+    if not live:
+        return y, ops.zeros_like(y)
+    outs, weights = zip(*live)
+    goes_on = _goes_on([dummy], outs) or any(_is_tracked(v) for v in weights)
+    return y, gradients(list(outs), dummy, list(weights), create_graph=goes_on)
+
+
+def hvp(f, x, v):
+    """The Hessian of a scalar function at x, times v: the gradient of grad(f)(x) . v."""
+    return grad(lambda x: ops.sum(grad(f)(x) * v))(x)
+
+
+def jacobian(f):
+    """A function of one input that returns the derivative of every output by every input: (*out.shape, *in.shape)."""
+
+    @functools.wraps(f)
+    def wrapped(x):
+        y, pullback = vjp(f, x)
+        lib = arrays.of(y.data)
+        basis = lib.eye(y.size, dtype=y.dtype).reshape(y.size, *y.shape)
+        if not y.size:
+            return Tensor(lib.zeros((*y.shape, *as_tensor(x).shape), y.dtype))
+        rows = [pullback(Tensor(basis[i])) for i in range(y.size)]
+        return ops.reshape(ops.stack(rows), (*y.shape, *rows[0].shape))
+
+    return wrapped
+
+
+def hessian(f):
+    """A function of one input that returns all second derivatives of a scalar function: (*in.shape, *in.shape)."""
+    return jacobian(grad(f))
+
+
+# ------------------------------------------------------------------ checkpoint
+
+
+class _Recompute:
+    """The plan of a checkpoint's node: walk back by running the function again."""
+
+    name = "checkpoint"
+
+    def pull(self, node, g, needed, create_graph):
+        f, arrays_in, positions = node.kept
+        with enable_grad():
+            # The node's parents are the tracked inputs, then whatever else the function reached on the tape.
+            inputs = list(arrays_in)
+            for parent, i in zip(node.parents, positions):
+                inputs[i] = alias(Tensor(inputs[i], parent)) if create_graph else as_leaf(Tensor(inputs[i]))
+            out = f(*[Tensor(x) if arrays.is_array(x) else x for x in inputs])
+            own = [inputs[i].node for i in positions]
+            targets = own + list(node.parents[len(own) :])
+            done = gradients_of_nodes([out.node], [g], set(targets), create_graph, create_graph)
+        return [(parent, done[t][0]) for parent, t in zip(node.parents, targets) if t in done and parent in needed]
+
+
+def checkpoint(f, *inputs):
+    """f(*inputs), keeping the inputs only: what lies between is computed again during backward (Chen et al. 2016).
+
+    f returns one Tensor and must do the same each time it is called: give it its noise as an input.
+    """
+    if not current_mode().recording:
+        return f(*inputs)
+    start = tick()
+    positions = [i for i, x in enumerate(inputs) if isinstance(x, Tensor) and x.node is not None]
+    out, aliases = _run(f, inputs, positions)
+    if out.node is None:
+        return out
+    own = {x.node for x in aliases}
+    outside, seen, stack = [], set(), [out.node]
+    while stack:  # what f reached on the tape besides its inputs: parameters, mostly
+        node = stack.pop()
+        if node in seen or node in own:
+            continue
+        seen.add(node)
+        if node.order < start:
+            outside.append(node)
+        else:
+            stack.extend(node.parents)
+    kept = f, [x.data if isinstance(x, Tensor) else x for x in inputs], positions
+    parents = (*(inputs[i].node for i in positions), *outside)
+    return Tensor(out.data, Node(_Recompute(), parents, kept, None, out.data.shape, out.data.dtype))

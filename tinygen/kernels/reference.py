@@ -1,0 +1,192 @@
+"""Kernels in plain array code: the truth that faster ones are tested against. Any array library.
+
+Each forward that saves something returns (result, *saved); its backward takes the cotangent, the inputs and what was saved,
+and returns a gradient for each differentiable input, not yet un-broadcast.
+"""
+
+import math
+from typing import NamedTuple
+
+from .. import arrays
+
+KERNELS = (
+    *("convolve", "convolve_image", "convolve_kernel", "normalise", "normalise_backward", "rms_norm", "rms_norm_backward"),
+    *("cross_entropy", "cross_entropy_backward", "attention", "attention_backward"),
+)
+
+# ------------------------------------------------------------------ convolution
+
+
+class Geometry(NamedTuple):
+    """How a kernel moves over an image: pairs are (height, width)."""
+
+    stride: tuple
+    padding: tuple
+    dilation: tuple
+    groups: int
+
+
+def _shifts(kernel_size, out_size, geometry):
+    """For each element (i, j) of a kernel: the slices of the padded image that it meets, one pixel for each result."""
+    (sh, sw), (dh, dw) = geometry.stride, geometry.dilation
+    for i in range(kernel_size[0]):
+        for j in range(kernel_size[1]):
+            rows = slice(i * dh, i * dh + sh * (out_size[0] - 1) + 1, sh)
+            columns = slice(j * dw, j * dw + sw * (out_size[1] - 1) + 1, sw)
+            yield i, j, (..., rows, columns)
+
+
+def _padded(x, geometry):
+    (ph, pw) = geometry.padding
+    return arrays.of(x).pad(x, ((0, 0), (0, 0), (ph, ph), (pw, pw))) if ph or pw else x
+
+
+def _grouped(x, groups):
+    """(B, C, H, W) as (B, groups, C / groups, H, W)."""
+    return x.reshape(x.shape[0], groups, x.shape[1] // groups, *x.shape[2:])
+
+
+def convolve(x, w, geometry):
+    """x (B, C, H, W), w (D, C / groups, kh, kw) -> (B, D, H', W'): for each kernel element, one matrix product."""
+    lib, groups = arrays.of(x), geometry.groups
+    x = _padded(x, geometry)
+    size = [
+        (n - d * (k - 1) - 1) // s + 1
+        for n, k, s, d in zip(x.shape[2:], w.shape[2:], geometry.stride, geometry.dilation)
+    ]
+    image, kernel = _grouped(x, groups), w.reshape(groups, w.shape[0] // groups, *w.shape[1:])
+    out = lib.zeros((x.shape[0], groups, w.shape[0] // groups, *size), lib.result_type(x, w))
+    for i, j, seen in _shifts(w.shape[2:], size, geometry):
+        out += lib.einsum("bgchw,gdc->bgdhw", image[seen], kernel[..., i, j], optimize=True)
+    return out.reshape(x.shape[0], w.shape[0], *size)
+
+
+def convolve_image(g, w, geometry, shape):
+    """The gradient of `convolve` with respect to an image of `shape`: each result paints its kernel into the image."""
+    lib, groups, (ph, pw) = arrays.of(g), geometry.groups, geometry.padding
+    cotangent, kernel = _grouped(g, groups), w.reshape(groups, w.shape[0] // groups, *w.shape[1:])
+    b, c, h, width = shape
+    image = lib.zeros((b, groups, c // groups, h + 2 * ph, width + 2 * pw), lib.result_type(g, w))
+    for i, j, seen in _shifts(w.shape[2:], g.shape[2:], geometry):
+        image[seen] += lib.einsum("bgdhw,gdc->bgchw", cotangent, kernel[..., i, j], optimize=True)
+    return image.reshape(b, c, *image.shape[3:])[:, :, ph : ph + h, pw : pw + width]
+
+
+def convolve_kernel(x, g, geometry, shape):
+    """The gradient of `convolve` with respect to a kernel of `shape`: how each element's pixels go with the cotangent."""
+    lib, groups = arrays.of(x), geometry.groups
+    image, cotangent = _grouped(_padded(x, geometry), groups), _grouped(g, groups)
+    kernel = lib.zeros((groups, shape[0] // groups, *shape[1:]), lib.result_type(x, g))
+    for i, j, seen in _shifts(shape[2:], g.shape[2:], geometry):
+        kernel[..., i, j] = lib.einsum("bgdhw,bgchw->gdc", cotangent, image[seen], optimize=True)
+    return kernel.reshape(shape)
+
+
+# ------------------------------------------------------------------ normalisation
+
+
+def normalise(x, weight, bias, axes, shape, eps):
+    """y = (x - centre) scale weight + bias, with centre = mean(x) and scale = 1 / sqrt(var(x) + eps) over `axes`."""
+    lib = arrays.of(x)
+    centre = x.mean(axis=axes, keepdims=True)
+    centred = x - centre
+    scale = 1 / lib.sqrt((centred * centred).mean(axis=axes, keepdims=True) + eps)
+    y = centred * scale
+    y = y if weight is None else y * weight.reshape(shape)
+    return (y if bias is None else y + bias.reshape(shape)), centre, scale
+
+
+def normalise_backward(g, x, weight, bias, centre, scale, axes, shape):
+    """With u = (x - centre) scale and h = g weight: dx = scale (h - mean(h) - u mean(h u))."""
+    u = (x - centre) * scale
+    h = g if weight is None else g * weight.reshape(shape)
+    dx = scale * (h - h.mean(axis=axes, keepdims=True) - u * (h * u).mean(axis=axes, keepdims=True))
+    over = _axes_of_size_one(shape, x.ndim)
+    dweight = None if weight is None else (g * u).sum(axis=over).reshape(weight.shape)
+    dbias = None if bias is None else g.sum(axis=over).reshape(bias.shape)
+    return dx, dweight, dbias
+
+
+def _axes_of_size_one(shape, ndim):
+    """The axes of x over which a weight of `shape` (with one -1) is repeated."""
+    return tuple(i for i, n in enumerate((1,) * (ndim - len(shape)) + shape) if n == 1)
+
+
+def rms_norm(x, weight, eps):
+    """y = x scale weight, with scale = 1 / sqrt(mean(x^2) + eps) over the last axis."""
+    scale = 1 / arrays.of(x).sqrt((x * x).mean(axis=-1, keepdims=True) + eps)
+    y = x * scale
+    return (y if weight is None else y * weight), scale
+
+
+def rms_norm_backward(g, x, weight, scale):
+    """With u = x scale and h = g weight: dx = scale (h - u mean(h u))."""
+    u = x * scale
+    h = g if weight is None else g * weight
+    dx = scale * (h - u * (h * u).mean(axis=-1, keepdims=True))
+    return dx, None if weight is None else (g * u).sum(axis=tuple(range(x.ndim - 1)))
+
+
+# ------------------------------------------------------------------ losses
+
+
+def cross_entropy(logits, targets, ignore_index, label_smoothing):
+    """-(1 - e) log p_target - (e / C) sum log p for logits (..., C) and targets (...); saves log sum exp."""
+    lib = arrays.of(logits)
+    alive = targets != ignore_index
+    top = logits.max(axis=-1, keepdims=True)
+    top = lib.where(top == -math.inf, 0, top)
+    total = lib.exp(logits - top).sum(axis=-1, keepdims=True)
+    log_total = lib.log(lib.where(total == 0, 1, total)) + top
+    chosen = lib.take_along_axis(logits, lib.where(alive, targets, 0)[..., None], axis=-1)
+    loss = (1 - label_smoothing) * (log_total - chosen)[..., 0]
+    if label_smoothing:
+        loss = loss + label_smoothing * (log_total[..., 0] - logits.mean(axis=-1))
+    return lib.where(alive, loss, 0), log_total
+
+
+def cross_entropy_backward(g, logits, targets, log_total, ignore_index, label_smoothing):
+    """p - (1 - e) [c = target] - e / C, and 0 where the target is ignored."""
+    lib = arrays.of(logits)
+    alive = (targets != ignore_index)[..., None]
+    classes = lib.arange(logits.shape[-1])
+    hit = (classes == targets[..., None]).astype(logits.dtype)
+    d = lib.exp(logits - log_total) - (1 - label_smoothing) * hit - label_smoothing / logits.shape[-1]
+    return lib.where(alive, d * g[..., None], 0)
+
+
+# ------------------------------------------------------------------ attention
+
+
+def _scores(q, k, mask, causal, scale):
+    """q k^T scale + mask, with -inf where a key may not be seen: (..., T, S)."""
+    lib = arrays.of(q)
+    t, s = q.shape[-2], k.shape[-2]
+    scores = lib.matmul(q, lib.swapaxes(k, -1, -2)) * scale
+    if mask is not None:
+        scores = lib.where(mask, scores, -math.inf) if mask.dtype.kind == "b" else scores + mask
+    if causal:
+        scores = lib.where(lib.arange(s)[None, :] <= lib.arange(s - t, s)[:, None], scores, -math.inf)
+    return scores
+
+
+def attention(q, k, v, mask, causal, scale):
+    """softmax(q k^T scale + mask) v; saves the log-sum-exp of each row of scores, (..., T, 1)."""
+    lib = arrays.of(q)
+    scores = _scores(q, k, mask, causal, scale)
+    top = scores.max(axis=-1, keepdims=True, initial=-math.inf)
+    top = lib.where(top == -math.inf, 0, top)
+    e = lib.exp(scores - top)
+    total = e.sum(axis=-1, keepdims=True)
+    out = lib.matmul(e / lib.where(total == 0, 1, total), v)
+    return out, lib.where(total == 0, -math.inf, lib.log(lib.where(total == 0, 1, total)) + top)
+
+
+def attention_backward(g, q, k, v, mask, out, log_total, causal, scale):
+    """With P the weights: dv = P^T g, dS = P (g v^T - sum(g out)), dq = dS k scale, dk = dS^T q scale."""
+    lib = arrays.of(q)
+    scores = _scores(q, k, mask, causal, scale)
+    p = lib.exp(scores - lib.where(log_total == -math.inf, 0, log_total))
+    ds = p * (lib.matmul(g, lib.swapaxes(v, -1, -2)) - (g * out).sum(axis=-1, keepdims=True)) * scale
+    dq, dk = lib.matmul(ds, k), lib.matmul(lib.swapaxes(ds, -1, -2), q)
+    return dq, dk, lib.matmul(lib.swapaxes(p, -1, -2), g)
