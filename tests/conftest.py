@@ -1,0 +1,13 @@
+"""How much hypothesis draws: HYPOTHESIS_PROFILE=dev (the default), ci, or long. The first two draw the same at every run."""
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+# No deadline anywhere: the first call of a kernel may compile it. Nothing is said of slow draws: CI machines are slow.
+settings.register_profile("base", deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None)
+base = settings.get_profile("base")
+settings.register_profile("dev", base, derandomize=True, max_examples=15)
+settings.register_profile("ci", base, derandomize=True, max_examples=60, print_blob=True)
+settings.register_profile("long", base, derandomize=False, max_examples=2000, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
