@@ -218,6 +218,7 @@ def gradients_of_nodes(roots, cotangents, targets=None, create_graph=False, reta
                 continue
             plan = node.plan
             if plan is None or (targets is not None and node in targets):
+                total = total if create_graph else arrays.as_array(total)
                 done[node] = total, node in owned or node in fresh
                 if nodes.isdisjoint(node.parents):  # else another target lies below this one
                     continue
@@ -235,7 +236,8 @@ def gradients_of_nodes(roots, cotangents, targets=None, create_graph=False, reta
                     totals[parent] = held + g  # allocated
                     owned.add(parent)
                 else:
-                    held += g  # ours: in place
+                    held += g  # ours: in place, but for 0-d NumPy sums, which are scalars
+                    totals[parent] = held
             if not retain_graph:
                 node.kept, node.parents = None, ()
     return done
@@ -326,7 +328,7 @@ def backward(tensor, gradient=None, retain_graph=False, create_graph=False):
         if create_graph:
             owner.grad = g if owner.grad is None else owner.grad + g
         elif owner.grad is not None:
-            owner.grad = Tensor(owner.grad.data + g)
+            owner.grad = Tensor(arrays.as_array(owner.grad.data + g))
         else:
             owner.grad = Tensor(g if ours and id(g) not in given else g.copy())
             given.add(id(g))

@@ -47,17 +47,24 @@ def primitive(forward=None, *, reference=None, saves=()):
     record = Primitive(forward, reference, tuple(saves))
     hot = {1: _unary, 2: _binary}.get(len(record.inputs)) if record.is_bare else None
     call = functools.wraps(forward)((hot or _general)(record))
-    call.primitive, call.rules, call.domain = record, record.rules, record.domains.add
+    call.primitive, call.rules = record, record.rules
+    call.domains, call.domain = record.domains, record.domains.add
     REGISTRY[f"{forward.__module__}.{record.name}"] = call
     return call
 
 
 def composite(function):
     """Register a function written in primitives, so that the tests hold it to the same contract."""
-    function.domains = Domain(function.__name__, _names(function)[0])
-    function.domain = function.domains.add
-    REGISTRY[f"{function.__module__}.{function.__name__}"] = function
-    return function
+
+    @functools.wraps(function)
+    def call(*args, **attrs):
+        out = function(*args, **attrs)
+        return arrays.as_array(out) if isinstance(out, np.generic) else out  # NumPy's reductions leave scalars
+
+    call.domains = Domain(function.__name__, _names(function)[0])
+    call.domain = call.domains.add
+    REGISTRY[f"{function.__module__}.{function.__name__}"] = call
+    return call
 
 
 def _names(function):
@@ -81,7 +88,8 @@ class Primitive:
         self.inputs, self.attributes, self.variadic = _names(forward)
         defaults = inspect.signature(forward).parameters
         self.optional = {n for n in self.inputs if not self.variadic and defaults[n].default is None}
-        self.positional = [n for n in self.attributes if defaults[n].kind is not inspect.Parameter.KEYWORD_ONLY]
+        by_name = inspect.Parameter.KEYWORD_ONLY
+        self.positional = [n for n in self.attributes if self.variadic or defaults[n].kind is not by_name]
         self.is_bare = not (self.attributes or self.variadic or saves or self.optional)
         self.by_input = {}  # input name -> (rule, names that it asks for)
         self.joint = None  # (rule, names), one rule for all inputs
@@ -379,6 +387,9 @@ def _operand(record, value):
 
 def _bind(record, args, attrs):
     """Sort the arguments of a call into inputs and attributes."""
+    if record.variadic and args and isinstance(args[0], (list, tuple)):  # concatenate([x, y], axis) too
+        attrs.update(zip(record.positional, args[1:]))
+        args = tuple(args[0])
     count = len(args) if record.variadic else len(record.inputs)
     if len(args) > count:
         surplus = args[count:]

@@ -19,7 +19,7 @@ from .engine import (
     tick,
 )
 from .primitive import alias
-from .tensor import as_leaf, as_tensor, stop_gradient, tensor
+from .tensor import as_leaf, as_tensor, stop_gradient
 
 
 def gradients(outputs, inputs, cotangents=None, *, create_graph=False, retain_graph=None):
@@ -163,17 +163,17 @@ def jvp(f, inputs, tangents):
     inputs, tangents = tuple(inputs), tuple(tangents)
     if len(inputs) != len(tangents) or any(as_tensor(x).shape != as_tensor(v).shape for x, v in zip(inputs, tangents)):
         raise ValueError("jvp: expected one tangent for each input, of its shape")
-    y, pullback = vjp(f, *inputs)
-    dummy = tensor(ops.zeros_like(y), requires_grad=True)
-    with enable_grad():
-        pulled = pullback(dummy, create_graph=True)
-    pulled = [pulled] if len(inputs) == 1 else pulled
-    live = [(p, as_tensor(v)) for p, v in zip(pulled, tangents) if p.node is not None]
-    if not live:
-        return y, ops.zeros_like(y)
-    outs, weights = zip(*live)
-    goes_on = _goes_on([dummy], outs) or any(_is_tracked(v) for v in weights)
-    return y, gradients(list(outs), dummy, list(weights), create_graph=goes_on)
+    y, aliases = _run(f, inputs, range(len(inputs)))
+    goes_on = _goes_on(aliases, [y]) or any(map(_is_tracked, tangents))
+    dy = ops.zeros_like(y)
+    if y.node is not None:
+        dummy = as_leaf(ops.zeros_like(y))
+        pulled = gradients(y, aliases, dummy, create_graph=True)
+        live = [(p, as_tensor(v)) for p, v in zip(pulled, tangents) if p.node is not None]
+        if live:
+            outputs, weights = zip(*live)
+            dy = gradients(outputs, dummy, weights, create_graph=goes_on)
+    return (y if goes_on else stop_gradient(y)), dy
 
 
 def hvp(f, x, v):

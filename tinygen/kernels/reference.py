@@ -183,10 +183,10 @@ def attention(q, k, v, mask, causal, scale):
 
 
 def attention_backward(g, q, k, v, mask, out, log_total, causal, scale):
-    """With P the weights: dv = P^T g, dS = P (g v^T - sum(g out)), dq = dS k scale, dk = dS^T q scale."""
+    """With P the weights: dv = P^T g, dS = P (g v^T - sum(g out)), dq = dS k scale, dk = dS^T q scale, dmask = dS."""
     lib = arrays.of(q)
     scores = _scores(q, k, mask, causal, scale)
     p = lib.exp(scores - lib.where(log_total == -math.inf, 0, log_total))
-    ds = p * (lib.matmul(g, lib.swapaxes(v, -1, -2)) - (g * out).sum(axis=-1, keepdims=True)) * scale
-    dq, dk = lib.matmul(ds, k), lib.matmul(lib.swapaxes(ds, -1, -2), q)
-    return dq, dk, lib.matmul(lib.swapaxes(p, -1, -2), g)
+    ds = p * (lib.matmul(g, lib.swapaxes(v, -1, -2)) - (g * out).sum(axis=-1, keepdims=True))
+    dq, dk = lib.matmul(ds, k) * scale, lib.matmul(lib.swapaxes(ds, -1, -2), q) * scale
+    return dq, dk, lib.matmul(lib.swapaxes(p, -1, -2), g), ds

@@ -28,8 +28,7 @@ def _attention_reference(q, k, v, mask=None, *, causal=False, scale=None):
     """softmax(q k^T scale + mask) v, with softmax over the keys that may be seen."""
     scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
     scores = q @ swapaxes(k, -1, -2) * scale
-    lib, mask = arrays.of(raw(q)), raw(mask)
-    see = allowed(lib, q.shape[-2], k.shape[-2], causal, mask)
+    see = allowed(arrays.of(raw(q)), q.shape[-2], k.shape[-2], causal, raw(mask))
     scores = scores if mask is None or mask.dtype.kind == "b" else scores + mask
     scores = scores if see is None else where(see, scores, -math.inf)
     return softmax(scores, -1) @ v
@@ -41,7 +40,7 @@ def attention(q, k, v, mask=None, *, causal=False, scale=None):
 
     Args:
         q: (..., T, D). k: (..., S, D). v: (..., S, E). Leading axes broadcast.
-        mask: booleans (True: may be seen) or numbers added to the scores, broadcasting to (..., T, S); a constant.
+        mask: booleans (True: may be seen) or numbers added to the scores, broadcasting to (..., T, S).
         causal: query t sees keys up to t + S - T only.
         scale: of the scores; 1 / sqrt(D) by default.
 
@@ -65,7 +64,7 @@ def attention(q, k, v, mask=None, *, causal=False, scale=None):
 
 def _attention_all(g, q, k, v, mask, out, log_total, causal, scale):
     scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
-    return (*kernels.attention_backward(g, q, k, v, mask, out, log_total, causal, scale), None)
+    return kernels.attention_backward(g, q, k, v, mask, out, log_total, causal, scale)
 
 
 attention.rules(all=_attention_all)

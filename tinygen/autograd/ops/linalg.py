@@ -104,6 +104,13 @@ def einsum(subscripts, *xs):
     return contraction(*operands, subscripts=",".join(terms) + "->" + result.replace("...", dots))
 
 
+einsum.domain("n k, k m", subscripts=("ij,jk", "ij,jk->ki", "ij,jk->"))
+einsum.domain("3 3", subscripts=("ii", "ii->i", "ij->ji"))
+einsum.domain("3 2 3, 3", subscripts=("iji,i->j",))
+einsum.domain("*B n k, *B k m", subscripts=("...ij,...jk->...ik",))
+einsum.domain("2 1 3, 4 3", subscripts=("...i,...i->...", "...i,...i"))
+
+
 def _occurs_once(letter, subscripts):
     return subscripts.count(letter) == 1
 
