@@ -1,0 +1,43 @@
+"""Layers, and what they are made of: modules, parameters, initialisers and losses."""
+
+from . import init
+from .activations import ELU, GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Softplus, Tanh
+from .images import AvgPool2d, Conv2d, ConvTranspose2d, MaxPool2d, Upsample
+from .layers import Dropout, Embedding, Flatten, Linear, Reshape, Sequential
+from .losses import binary_cross_entropy_with_logits, kl_standard_normal, l1_loss, mse_loss
+from .module import Module
+from .norms import BatchNorm, GroupNorm, LayerNorm, RMSNorm
+from .parameter import Parameter
+
+__all__ = [
+    "ELU",
+    "GELU",
+    "AvgPool2d",
+    "BatchNorm",
+    "Conv2d",
+    "ConvTranspose2d",
+    "Dropout",
+    "Embedding",
+    "Flatten",
+    "GroupNorm",
+    "LayerNorm",
+    "LeakyReLU",
+    "Linear",
+    "MaxPool2d",
+    "Module",
+    "Parameter",
+    "RMSNorm",
+    "ReLU",
+    "Reshape",
+    "Sequential",
+    "SiLU",
+    "Sigmoid",
+    "Softplus",
+    "Tanh",
+    "Upsample",
+    "binary_cross_entropy_with_logits",
+    "init",
+    "kl_standard_normal",
+    "l1_loss",
+    "mse_loss",
+]
