@@ -19,15 +19,14 @@ def register(array_type, namespace):
     NDARRAYS = tuple(_NAMESPACES)
 
 
-def of(*values):
-    """The library of the first array among `values`; NumPy when none is an array of another library."""
-    for value in values:
-        namespace = _NAMESPACES.get(type(value))
-        if namespace is not None:
-            return namespace
-        if is_array(value):
-            return of_type(type(value))
-    return np
+def of(value, *others):
+    """The library of the first array among the values; NumPy when none is an array."""
+    namespace = _NAMESPACES.get(type(value))
+    if namespace is not None:
+        return namespace
+    if is_array(value):
+        return of_type(type(value))
+    return of(*others) if others else np
 
 
 def of_type(array_type):

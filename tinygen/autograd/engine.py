@@ -207,7 +207,7 @@ def gradients_of_nodes(roots, cotangents, targets=None, create_graph=False, reta
         retain_graph: leave what the visited nodes kept, for another backward.
     """
     nodes = _between(roots, targets)
-    watch = current_mode().anomaly
+    everything, watch, ndarray = targets is None, current_mode().anomaly, np.ndarray
     totals, owned, fresh, done = {}, set(), set(), {}
     for root, cotangent in zip(roots, cotangents):
         totals[root] = totals[root] + cotangent if root in totals else cotangent
@@ -217,29 +217,39 @@ def gradients_of_nodes(roots, cotangents, targets=None, create_graph=False, reta
             if total is None:
                 continue
             plan = node.plan
-            if plan is None or (targets is not None and node in targets):
+            if plan is None or (not everything and node in targets):
                 total = total if create_graph else arrays.as_array(total)
                 done[node] = total, node in owned or node in fresh
                 if nodes.isdisjoint(node.parents):  # else another target lies below this one
                     continue
-            for parent, g in plan.pull(node, total, nodes, create_graph):
-                if type(g) is not np.ndarray or g.shape != parent.shape or g.dtype is not parent.dtype:
+            direct = plan.direct and not create_graph  # the usual case: its rules run here, without another call
+            known = node.kept
+            for parent, step in zip(node.parents, plan.steps if direct else plan.pull(node, total, nodes, create_graph)):
+                if not everything and parent not in nodes:
+                    continue
+                if direct:
+                    rule, only, pick = step
+                    g = rule(total) if pick is None else rule(total, *pick(known)) if only is None else rule(total, known[only])
+                elif step is None:  # the result does not depend on this input
+                    continue
+                else:
+                    g = step
+                if type(g) is not ndarray or g.shape != parent.shape or g.dtype is not parent.dtype:
                     g = fit(g, parent, plan)
                 if watch:
                     _watch_gradient(g, parent, node)
-                held = totals.get(parent)
-                if held is None:
+                if parent not in totals:
                     totals[parent] = g  # borrowed: it may be anybody's
                     if parent.plan is None and not create_graph and _is_fresh(g, total, node):
                         fresh.add(parent)
                 elif create_graph or parent not in owned:
-                    totals[parent] = held + g  # allocated
+                    totals[parent] = totals[parent] + g  # allocated
                     owned.add(parent)
                 else:
-                    held += g  # ours: in place, but for 0-d NumPy sums, which are scalars
-                    totals[parent] = held
+                    totals[parent] += g  # ours: in place
             if not retain_graph:
-                node.kept, node.parents = None, ()
+                node.kept = None
+                node.parents = ()
     return done
 
 

@@ -135,10 +135,11 @@ class Plan:
     keep    (*inputs, out, *saved) -> the tuple that the node keeps
     whole   True when that is just the inputs
     owners  for each kept item, whose array it is: a position among the parents, "out", or None
-    steps   for each parent, its rule and where the rule's arguments are found among what is known
+    steps   for each parent, its rule and how to find the rule's arguments among what is known
+    direct  True when what is known is just what is kept, and each input has its own rule
     """
 
-    __slots__ = ("primitive", "name", "keep", "whole", "owners", "steps", "joint", "wanted_attrs")
+    __slots__ = ("primitive", "name", "keep", "whole", "owners", "steps", "joint", "wanted_attrs", "direct")
 
     def __init__(self, primitive, tracked):
         self.primitive, self.name = primitive, primitive.name
@@ -153,28 +154,29 @@ class Plan:
         where = {name: k for k, name in enumerate([*asked, *self.wanted_attrs])}
         positions = [i for i, is_tracked in enumerate(tracked) if is_tracked]
         self.joint = positions if primitive.joint else None
-        self.steps = [(rule, _picker([~i if name == "i" else where[name] for name in names]))
-                      for i, (rule, names) in zip(positions, rules)]
+        self.direct = not self.joint and not self.wanted_attrs
+        self.steps = [
+            (rule, *_picker([~i if name == "i" else where[name] for name in names])) for i, (rule, names) in zip(positions, rules)
+        ]
 
     def pull(self, node, g, needed, create_graph):
-        """Run the rules: (parent, gradient) for each parent in `needed`."""
+        """Run the rules: a gradient for each of the node's parents, or None where it is not in `needed`."""
         known = node.kept
         if create_graph:
-            known = [_as_tensors(item, owner, node) for item, owner in zip(known, self.owners)]
+            known = tuple([_as_tensors(item, owner, node) for item, owner in zip(known, self.owners)])
             if self.primitive.reference:
                 return self._pull_through_reference(node, known, g, needed)
         if self.wanted_attrs:
             defaults = self.primitive.attributes
-            known = [*known, *[node.attrs.get(name, defaults[name]) for name in self.wanted_attrs]]
+            known = (*known, *[node.attrs.get(name, defaults[name]) for name in self.wanted_attrs])
         if self.joint:
-            rule, pick = self.steps[0]
+            rule, _, pick = self.steps[0]
             answers = rule(g, *pick(known))
-            return [(parent, answers[i]) for parent, i in zip(node.parents, self.joint) if parent in needed]
-        answers = []
-        for parent, (rule, pick) in zip(node.parents, self.steps):
-            if parent in needed:
-                answers.append((parent, rule(g, *pick(known)) if pick else rule(g)))
-        return answers
+            return [answers[i] for i in self.joint]
+        return [
+            (rule(g, *pick(known)) if pick else rule(g)) if parent in needed else None
+            for parent, (rule, _, pick) in zip(node.parents, self.steps)
+        ]
 
     def _pull_through_reference(self, node, known, g, needed):
         """The same gradients by differentiating the reference, recorded: how a fused primitive reaches higher orders."""
@@ -184,7 +186,7 @@ class Plan:
         wanted = {a for a, parent in zip(aliases, node.parents) if parent in needed}
         out = self.primitive.reference(*inputs, **node.attrs)
         done = gradients_of_nodes([out.node], [g], wanted, create_graph=True, retain_graph=True)
-        return [(parent, done[a][0]) for a, parent in zip(aliases, node.parents) if a in done]
+        return [done[a][0] if a in done else None for a in aliases]
 
 
 def _rule_for(primitive, position):
@@ -217,18 +219,28 @@ def _keeper(primitive, asked, tracked):
             pick, owner = (itemgetter(i), owners[i]) if name == base else (_shape(i), None)
         picks.append(pick)
         whose.append(owner)
-    if len(picks) > 1 and all(name in ("out", *primitive.inputs) for name in asked) and not primitive.variadic:
-        return itemgetter(*[count if name == "out" else primitive.inputs.index(name) for name in asked]), whose
+    if not primitive.variadic and all(name in ("out", *primitive.inputs) for name in asked):
+        return _tuple_getter([count if name == "out" else primitive.inputs.index(name) for name in asked]), whose
     return (lambda values: tuple([pick(values) for pick in picks])), whose
 
 
+def _tuple_getter(places):
+    """A C function from a tuple to the tuple of its items at `places`: up to 0.3 us faster than a comprehension."""
+    if len(places) > 1:
+        return itemgetter(*places)
+    return itemgetter(slice(places[0], places[0] + 1) if places else slice(0))
+
+
 def _picker(places):
-    """A function from what is known to a rule's arguments, or None; a place ~i stands for the number i itself."""
+    """(the place of a rule's only argument, or None; a function from what is known to its arguments, or None).
+
+    A place ~i stands for the number i itself, the position of a variadic input.
+    """
     if not places:
-        return None
+        return None, None
     if min(places) < 0:
-        return lambda known: [known[k] if k >= 0 else ~k for k in places]
-    return itemgetter(*places) if len(places) > 1 else itemgetter(slice(places[0], places[0] + 1))
+        return None, (lambda known: [known[k] if k >= 0 else ~k for k in places])
+    return places[0] if len(places) == 1 else None, _tuple_getter(places)
 
 
 def _shape(i):

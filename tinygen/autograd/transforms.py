@@ -208,7 +208,7 @@ def hessian(f):
 class _Recompute:
     """The plan of a checkpoint's node: walk back by running the function again."""
 
-    name = "checkpoint"
+    name, direct = "checkpoint", False
 
     def pull(self, node, g, needed, create_graph):
         f, arrays_in, positions = node.kept
@@ -221,7 +221,7 @@ class _Recompute:
             own = [inputs[i].node for i in positions]
             targets = own + list(node.parents[len(own) :])
             done = gradients_of_nodes([out.node], [g], set(targets), create_graph, create_graph)
-        return [(parent, done[t][0]) for parent, t in zip(node.parents, targets) if t in done and parent in needed]
+        return [done[t][0] if t in done else None for t in targets]
 
 
 def checkpoint(f, *inputs):
