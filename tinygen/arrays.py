@@ -56,6 +56,8 @@ def as_array(value):
     if isinstance(value, np.generic):
         return np.asarray(value)
     array = np.asarray(value)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"expected real numbers, got {value!r}")
     return array.astype(np.float32) if array.dtype == np.float64 and not _holds_numpy(value) else array
 
 

@@ -171,7 +171,7 @@ class Plan:
             known = (*known, *[node.attrs.get(name, defaults[name]) for name in self.wanted_attrs])
         if self.joint:
             rule, _, pick = self.steps[0]
-            answers = rule(g, *pick(known))
+            answers = rule(g, *pick(known)) if pick else rule(g)
             return [answers[i] for i in self.joint]
         return [
             (rule(g, *pick(known)) if pick else rule(g)) if parent in needed else None
@@ -278,7 +278,8 @@ def _unary(record):
         try:
             out = forward(x)
         except Exception as error:
-            raise _explained(record, (x,), {}, error) from error
+            _explain(record, (x,), {}, error)
+            raise
         if type(out) is not np.ndarray:
             out = arrays.as_array(out)
         if current_mode() is not PLAIN:
@@ -310,7 +311,8 @@ def _binary(record):
         try:
             out = forward(x, y)
         except Exception as error:
-            raise _explained(record, (x, y), {}, error) from error
+            _explain(record, (x, y), {}, error)
+            raise
         if type(out) is not np.ndarray:
             out = arrays.as_array(out)
         if current_mode() is not PLAIN:
@@ -341,7 +343,8 @@ def _general(record):
         try:
             out = record.forward(*values, **attrs)
         except Exception as error:
-            raise _explained(record, values, attrs, error) from error
+            _explain(record, values, attrs, error)
+            raise
         saved = ()
         if record.saves:
             out, *saved = out
@@ -369,15 +372,17 @@ def _finish(record, values, nodes, attrs, out, saved=()):
 
 def _on_arrays(record, values, attrs):
     """The call without any Tensor: arrays in, array out, and no tape. Rules come here in a plain backward."""
-    for x in values:
-        if type(x) is not np.ndarray:
-            lone = len(values) == 1 and not record.variadic  # then nothing else says which dtype is meant
-            values = [arrays.as_array(x) if lone else _operand(record, x) for x in values]
-            break
     try:
+        for x in values:
+            if type(x) is not np.ndarray:
+                # Without a floating array, scalars say themselves which dtype is meant.
+                strong = any(arrays.is_array(x) and arrays.is_floating(x.dtype) for x in values)
+                values = [_operand(record, x) if strong or x is None else arrays.as_array(x) for x in values]
+                break
         out = record.forward(*values, **attrs)
     except Exception as error:
-        raise _explained(record, values, attrs, error) from error
+        _explain(record, values, attrs, error)
+        raise
     if record.saves:
         out = out[0]
     return out if type(out) is np.ndarray else arrays.as_array(out)
@@ -421,6 +426,8 @@ def _bind(record, args, attrs):
             raise TypeError(f"{record.name}: unknown option {name!r}; it takes {_signature(record)}")
         if isinstance(value, Tensor):
             attrs[name] = value.data
+        elif isinstance(value, np.generic):  # a Python number does not promote float32 to float64
+            attrs[name] = value.item()
     for name, default in record.attributes.items():
         if default is inspect.Parameter.empty and name not in attrs:
             raise TypeError(f"{record.name}: option {name!r} is missing; it takes {_signature(record)}")
@@ -431,14 +438,14 @@ def _signature(record):
     return str(inspect.signature(record.forward))
 
 
-def _explained(record, values, attrs, error):
-    """The same kind of error, saying which operation failed on what."""
+def _explain(record, values, attrs, error):
+    """Raise the same kind of error, saying which operation failed on what; return if `error` says it already."""
     if str(error).startswith(f"{record.name}: "):
-        return error
+        return
     got = ", ".join(arrays.describe(value) for value in values)
     options = "".join(f", {name}={arrays.describe(value)}" for name, value in attrs.items())
     kind = type(error) if type(error) in (ValueError, TypeError, IndexError, ZeroDivisionError) else RuntimeError
-    return kind(f"{record.name}: {error} (got {got}{options})")
+    raise kind(f"{record.name}: {error} (got {got}{options})") from error
 
 
 @primitive

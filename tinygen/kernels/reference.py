@@ -14,6 +14,17 @@ KERNELS = (
     *("cross_entropy", "cross_entropy_backward", "attention", "attention_backward"),
 )
 
+
+
+def finite_max(x, axis):
+    """The maximum over `axis`, kept; 0 where it is infinite or of nothing, so that x - max is never inf - inf."""
+    lib = arrays.of(x)
+    if not x.size:
+        return x.sum(axis=axis, keepdims=True)
+    top = x.max(axis=axis, keepdims=True)
+    return lib.where(lib.isinf(top), 0, top)
+
+
 # ------------------------------------------------------------------ convolution
 
 
@@ -134,8 +145,7 @@ def cross_entropy(logits, targets, ignore_index, label_smoothing):
     """-(1 - e) log p_target - (e / C) sum log p for logits (..., C) and targets (...); saves log sum exp."""
     lib = arrays.of(logits)
     alive = targets != ignore_index
-    top = logits.max(axis=-1, keepdims=True)
-    top = lib.where(top == -math.inf, 0, top)
+    top = finite_max(logits, -1)
     total = lib.exp(logits - top).sum(axis=-1, keepdims=True)
     log_total = lib.log(lib.where(total == 0, 1, total)) + top
     chosen = lib.take_along_axis(logits, lib.where(alive, targets, 0)[..., None], axis=-1)
@@ -174,8 +184,7 @@ def attention(q, k, v, mask, causal, scale):
     """softmax(q k^T scale + mask) v; saves the log-sum-exp of each row of scores, (..., T, 1)."""
     lib = arrays.of(q)
     scores = _scores(q, k, mask, causal, scale)
-    top = scores.max(axis=-1, keepdims=True, initial=-math.inf)
-    top = lib.where(top == -math.inf, 0, top)
+    top = finite_max(scores, -1)
     e = lib.exp(scores - top)
     total = e.sum(axis=-1, keepdims=True)
     out = lib.matmul(e / lib.where(total == 0, 1, total), v)

@@ -15,7 +15,7 @@ __all__ = ["GradientError", "KinkError", "contract", "gradcheck", "strategies"]
 
 def __getattr__(name):
     if name == "contract":
-        return importlib.import_module(".contract", __name__).contract
+        return importlib.import_module(".contracts", __name__).contract
     if name == "strategies":
         return importlib.import_module(".strategies", __name__)
     raise AttributeError(f"tinygen.testing has no {name!r}; it has {', '.join(__all__)}")

@@ -35,7 +35,8 @@ sigmoid.domain()
 @primitive
 def softplus(x):
     """log(1 + exp(x)), a smooth relu."""
-    return arrays.of(x).logaddexp(x, 0 * x)
+    lib = arrays.of(x)
+    return lib.maximum(x, 0) + lib.log1p(lib.exp(-lib.abs(x)))
 
 
 softplus.rules(x=lambda g, x: g * sigmoid(x))
@@ -183,7 +184,7 @@ def dropout(x, mask=None, *, p=0.5):
     """
     if not 0 <= p < 1:
         raise ValueError(f"dropout: expected 0 <= p < 1, got {p}; p is the share that is dropped")
-    return x if mask is None else x * mask * (1 / (1 - p))
+    return x if mask is None else x * mask * float(1 / (1 - p))
 
 
 dropout.domain("*, -", p=(0.1, 0.5))

@@ -100,14 +100,14 @@ absorbing_quotient.domain(y=POSITIVE)
 
 @primitive
 def guarded_quotient(x, y):
-    """x / y, and 0 where y is 0: the derivative of a norm at the origin is taken as 0."""
+    """x / y, and 0 where either is 0: the derivative of a norm at the origin is taken as 0."""
     out = x / y
-    return out if arrays.surely_finite(out) else arrays.of(x, y).where(y == 0, 0, out)
+    return out if arrays.surely_finite(out) else arrays.of(x, y).where((x == 0) | (y == 0), 0, out)
 
 
 guarded_quotient.rules(
     x=lambda g, y: guarded_quotient(g, y),
-    y=lambda g, y, out: -(guarded_quotient(g, y) * out),
+    y=lambda g, y, out: -absorbing_product(guarded_quotient(g, y), out),
 )
 guarded_quotient.domain(y=POSITIVE)
 
@@ -134,7 +134,7 @@ def _power_x(g, x, y):
         if y == 1:
             return g
         if 0 < y < 1:  # infinite at 0, where the gradient is 0 as for sqrt
-            return y * guarded_quotient(g * power(x, y), x)
+            return y * guarded_quotient(absorbing_product(g, power(x, y)), x)
         return absorbing_product(g, y * power(x, y - 1))
     return absorbing_product(g, absorbing_product(y, power(x, y - 1)))
 

@@ -140,8 +140,11 @@ def linear(x, weight, bias=None):
     if x.shape[-1:] != weight.shape[1:]:
         raise ValueError(f"linear: expected (..., {weight.shape[-1]}) for a weight of shape {weight.shape}, got x {x.shape}")
     out = arrays.of(x).matmul(x, weight.T)
-    if bias is not None:
-        out += bias
+    if bias is None:
+        return out
+    if bias.dtype != out.dtype:
+        return out + bias
+    out += bias
     return out
 
 

@@ -1,5 +1,7 @@
 """Normalisations: fused, with the definition beside them as their reference."""
 
+import math
+
 from ... import kernels
 from ..primitive import composite, primitive
 from .arithmetic import sqrt, square
@@ -68,7 +70,7 @@ def group_norm(x, weight=None, bias=None, *, groups, eps=1e-5):
     if x.ndim < 2 or x.shape[1] % groups:
         raise ValueError(f"group_norm: expected (B, C, ...) with C a multiple of {groups}, got shape {x.shape}")
     _check("group_norm", weight, bias, x.shape[1])
-    grouped = reshape(x, (x.shape[0], groups, -1))
+    grouped = reshape(x, (x.shape[0], groups, math.prod(x.shape[1:]) // groups))
     out = reshape(normalise(grouped, None, None, axes=(-1,), shape=(-1,), eps=eps), x.shape)
     shape = (1, -1, *(1,) * (x.ndim - 2))
     out = out if weight is None else out * reshape(weight, shape)

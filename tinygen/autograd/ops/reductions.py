@@ -1,12 +1,14 @@
 """Reductions and scans. `axis` is None (all axes), an int or a tuple; `keepdims` leaves reduced axes with size 1."""
 
 import math
+import operator
 
 from ... import arrays
+from ...kernels.reference import finite_max
 from ..domain import AXES, SOME_AXIS, Values
 from ..engine import Tensor
 from ..primitive import composite, primitive
-from .arithmetic import exp, guarded_quotient, raw, sqrt, square, where
+from .arithmetic import absorbing_product, exp, guarded_quotient, raw, sqrt, square, where
 from .shapes import broadcast_to, concatenate, flip, moveaxis, reshape
 
 BOTH = (False, True)
@@ -16,7 +18,7 @@ def axes_of(axis, ndim):
     """`axis` as a tuple of non-negative ints."""
     if axis is None:
         return tuple(range(ndim))
-    return tuple(a % ndim for a in ((axis,) if isinstance(axis, int) else axis))
+    return tuple(operator.index(a) % ndim for a in (axis if isinstance(axis, (tuple, list)) else (axis,)))
 
 
 def kept(x, shape, axis):
@@ -85,7 +87,7 @@ def norm(x, /, axis=None, keepdims=False):
 
 
 def _norm_x(g, x, out, axis):
-    return x * kept(guarded_quotient(g, out), x.shape, axis)
+    return absorbing_product(x, kept(guarded_quotient(g, out), x.shape, axis))
 
 
 norm.rules(x=_norm_x)
@@ -127,13 +129,6 @@ def logsumexp(x, /, axis=None, keepdims=False):
     total = lib.exp(x - top).sum(axis=axis, keepdims=True)
     out = lib.where(total == 0, -math.inf, lib.log(lib.where(total == 0, 1, total)) + top)
     return out if keepdims else out.reshape(x.sum(axis=axis).shape)
-
-
-def finite_max(x, axis):
-    """The maximum over `axis`, kept, starting from -inf; 0 where it is -inf, so that x - max is never -inf + inf."""
-    lib = arrays.of(x)
-    top = x.max(axis=axis, keepdims=True, initial=-math.inf)
-    return lib.where(top == -math.inf, 0, top)
 
 
 logsumexp.rules(x=lambda g, x, axis: kept(g, x.shape, axis) * softmax(x, axis))
