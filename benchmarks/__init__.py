@@ -1,1 +1,1 @@
-"""Speed, measured beside peers in one run on one machine: `python -m benchmarks.overhead`, and more as kernels arrive."""
+"""Speed beside peers, in one run: `python -m benchmarks.overhead`, more as kernels arrive."""

@@ -1,9 +1,9 @@
 """How speed is measured here: interleaved rounds, medians, and ratios taken within a round.
 
-A machine slows down and speeds up while a benchmark runs, and slows every candidate alike. So the candidates take turns, a
-round after a round, and a ratio is the median of the ratios of each round: both sides of each saw the same weather. The
-order within a round changes, so that nobody always runs behind the same neighbour's cold caches. The garbage collector
-stays on, as in use.
+A machine slows down and speeds up while a benchmark runs, and slows every candidate alike. So the candidates
+take turns, round after round, and a ratio is the median of the ratios of each round: both sides of each saw
+the same weather. The order within a round changes, so that nobody always runs behind the same neighbour. The
+garbage collector stays on, as in use.
 """
 
 import importlib.metadata
@@ -33,7 +33,7 @@ def limit_threads(count):
 
 
 def environment(packages):
-    """What a reader needs to judge a figure: machine, Python, threads, and the version of each package installed."""
+    """What a reader needs to judge a figure: machine, Python, threads, and the version of each package."""
     return {
         "machine": cpu_name(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
@@ -63,7 +63,7 @@ def installed(package):
 
 
 def repeats_for(sample, *, most, seconds):
-    """How often to repeat a statement in one sample: `most`, or fewer where that would take longer than `seconds`.
+    """How often to repeat a statement in one sample: `most`, or fewer where that takes longer than `seconds`.
 
     Args:
         sample: a function from a number of repeats to the seconds that they took together.
@@ -73,7 +73,7 @@ def repeats_for(sample, *, most, seconds):
     while repeats < most:
         took = sample(repeats)
         if took * 2 > seconds:
-            return max(1, int(repeats * min(1.0, seconds / took)))
+            return max(1, min(most, int(repeats * seconds / took)))
         repeats = min(2 * repeats, most)
     return most
 
@@ -97,7 +97,7 @@ def interleave(samples, *, rounds, seed=0):
 
 
 def ratios(times, base):
-    """Median and quartiles of a candidate's time over the base's, taken round by round: (low quartile, median, high).
+    """A candidate's time over the base's, taken round by round: (lower quartile, median, upper quartile).
 
     Args:
         times, base: two lists of `interleave`, of one length.
@@ -121,6 +121,8 @@ def table(rows, header):
     rows = [header, *rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
     return "\n".join(
-        "  ".join(cell.rjust(w) if column else cell.ljust(w) for column, (cell, w) in enumerate(zip(row, widths)))
+        "  ".join(
+            cell.rjust(w) if column else cell.ljust(w) for column, (cell, w) in enumerate(zip(row, widths))
+        )
         for row in rows
     )

@@ -1,17 +1,17 @@
 """What recording costs: python -m benchmarks.overhead [--quick] [--rounds N] [--json FILE]
 
-On four numbers there is next to no arithmetic, so what is timed is everything else: the way from the call to the kernel,
-the tape, and the walk back. Two rows, float32, one thread, each peer eager and asked for gradients:
+On four numbers there is next to no arithmetic, so what is timed is all the rest: the way from the call to the
+kernel, the tape, and the walk back. Two rows, float32, one thread, each peer eager and asked for gradients:
 
     multiply   z = x * y, both tracked, in a plain loop
     chain      100 operations, one after another, and their sum; then backward to both inputs
 
-The control is NumPy itself, which records nothing and has no way back: the least that anything over NumPy can cost.
-Values and gradients are compared with exact ones before anything is timed. Every figure is a median over the rounds, and
-every ratio the median of the ratios within a round (see measure.py), its quartiles beside it.
+The control is NumPy itself, which records nothing and has no way back: the least that anything over it costs.
+Values and gradients are compared with exact ones before anything is timed. Every figure is a median over the
+rounds, and every ratio the median of the ratios within a round (see measure.py), its quartiles beside it.
 
-JAX records only inside a transformation, so its loop runs inside `jax.vjp`, and without `jit`: it is built to be compiled,
-and this is not what it is good at. HIPS autograd likewise records inside `make_vjp`.
+JAX records only inside a transformation, so its loop runs inside `jax.vjp`, and without `jit`: it is built to
+be compiled, and this is not what it is good at. HIPS autograd likewise records inside `make_vjp`.
 """
 
 import argparse
@@ -64,10 +64,7 @@ def inputs():
 
 
 class Peer:
-    """One candidate.
-
-    Each subclass says how its library makes tracked leaves, differentiates, and opens the scope in which it records.
-    """
+    """One candidate: how its library makes tracked leaves, differentiates, and opens a scope that records."""
 
     name = package = None
 
@@ -177,14 +174,16 @@ class JAX(Peer):
         self.vjp, self.value_and_grad, self.wait = jax.vjp, jax.value_and_grad, jax.block_until_ready
 
     def differentiate(self, function):
-        return self.wait(self.value_and_grad(functools.partial(function, self.m), argnums=(0, 1))(*self.leaves))
+        return self.wait(
+            self.value_and_grad(functools.partial(function, self.m), argnums=(0, 1))(*self.leaves)
+        )
 
     def recording(self, body):
         return _smuggled(body, lambda function: self.vjp(function, *self.leaves))
 
 
 def _smuggled(body, transform):
-    """What `body` returns when it runs inside of a transformation, which wants a differentiable result for itself."""
+    """What `body` returns when it runs inside a transformation, which wants a result of its own."""
     answers = []
 
     def traced(x, y):
@@ -199,7 +198,7 @@ PEERS = (NumPy, Tinygen, PyTorch, JAX, MyGrad, Autograd)
 
 
 def exact(function):
-    """Value and gradients in float64, by nobody's rules: f'(x) = Im f(x + ih) / h with a tiny h (Squire & Trapp 1998)."""
+    """Value and gradients in float64, by nobody's rules: f'(x) = Im f(x + ih) / h (Squire & Trapp 1998)."""
     import numpy as np
 
     x, w = (leaf.astype(np.complex128) for leaf in inputs())
@@ -213,6 +212,7 @@ def disagreement(peer, function):
     """What is wrong with a peer's value or gradients of `function`, in words; None when nothing is."""
     import numpy as np
 
+    where = f"{peer.name}: {function.__name__}"
     value, gradients = peer.differentiate(function)
     expected, slopes = exact(function)
     checks = [("value", value, expected)]
@@ -221,10 +221,10 @@ def disagreement(peer, function):
     for what, got, wanted in checks:
         got = np.asarray(got.detach() if hasattr(got, "detach") else got)
         if got.dtype != np.float32:
-            return f"{peer.name}: {function.__name__}: the {what} is {got.dtype}, and float32 is to be measured"
+            return f"{where}: the {what} is {got.dtype}, and float32 is to be measured"
         scale = np.abs(wanted).max()
         if got.shape != np.shape(wanted) or not np.abs(got - wanted).max() <= 1e-5 * scale:
-            return f"{peer.name}: {function.__name__}: the {what} is {got}, and {wanted} is right"
+            return f"{where}: the {what} is {got}, and {wanted} is right"
     return None
 
 
@@ -236,8 +236,10 @@ def measured(peers, *, rounds, most, seconds):
     }
     found = {}
     for row, samples in rows.items():
-        counts = {name: measure.repeats_for(sample, most=most[row], seconds=seconds) for name, sample in samples.items()}
-        turns = {name: functools.partial(_once, sample, counts[name]) for name, sample in samples.items()}
+        turns = {}
+        for name, sample in samples.items():
+            repeats = measure.repeats_for(sample, most=most[row], seconds=seconds)
+            turns[name] = functools.partial(_each, sample, repeats)
         found[row] = measure.interleave(turns, rounds=rounds)
     return found
 
@@ -246,20 +248,22 @@ def _differentiating(peer, repeats):
     return measure.timed(functools.partial(peer.differentiate, chain), repeats)
 
 
-def _once(sample, repeats):
+def _each(sample, repeats):
+    """Seconds a time."""
     return sample(repeats) / repeats
 
 
 def report(found, environment):
     """The tables, as text."""
+    e = environment
     lines = [
-        f"{environment['machine']}, {environment['cores']} cores, load {environment['load']}; {environment['system']}",
-        f"Python {environment['python']}; threads of each library: {environment['threads']}; garbage collector on",
-        ", ".join(f"{name} {version}" for name, version in environment["versions"].items()),
+        f"{e['machine']}, {e['cores']} cores, load {e['load']}; {e['system']}",
+        f"Python {e['python']}; threads of each library: {e['threads']}; garbage collector on",
+        ", ".join(f"{name} {version}" for name, version in e["versions"].items()),
     ]
     titles = {
         "multiply": f"z = x * y, {SIZE} float32, tracked",
-        "chain": f"100 operations on {SIZE} float32 and their sum, forward and backward (NumPy: forward only)",
+        "chain": f"100 operations on {SIZE} float32 and a sum, forward and backward (NumPy: forward only)",
     }
     for row, times in found.items():
         base = times.get(BASE)
@@ -274,9 +278,11 @@ def report(found, environment):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.overhead", description=__doc__.partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="three short rounds: does it run, and do all agree?")
-    parser.add_argument("--rounds", type=int, default=60, help="rounds, each of every peer once (default: 60)")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.overhead", description="What recording costs."
+    )
+    parser.add_argument("--quick", action="store_true", help="three short rounds: does it run, do all agree?")
+    parser.add_argument("--rounds", type=int, default=100, help="turns of every peer (default: 100)")
     parser.add_argument("--json", metavar="FILE", help="also write every figure of every round")
     options = parser.parse_args(argv)
 
@@ -291,7 +297,7 @@ def main(argv=None):
     if options.quick:
         found = measured(peers, rounds=3, most={"multiply": 200, "chain": 3}, seconds=0.02)
     else:
-        found = measured(peers, rounds=options.rounds, most={"multiply": 10_000, "chain": 100}, seconds=0.1)
+        found = measured(peers, rounds=options.rounds, most={"multiply": 5_000, "chain": 20}, seconds=0.05)
     print(report(found, environment))
     if options.json:
         with open(options.json, "w") as file:

@@ -1,10 +1,10 @@
-"""How much hypothesis draws: HYPOTHESIS_PROFILE=dev (the default), ci, or long. The first two draw the same at every run."""
+"""How much hypothesis draws: HYPOTHESIS_PROFILE=dev (the default), ci or long. Only the last is random."""
 
 import os
 
 from hypothesis import HealthCheck, settings
 
-# No deadline anywhere: the first call of a kernel may compile it. Nothing is said of slow draws: CI machines are slow.
+# No deadline anywhere: the first call of a kernel may compile it. No word of slow draws: machines differ.
 settings.register_profile("base", deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None)
 base = settings.get_profile("base")
 settings.register_profile("dev", base, derandomize=True, max_examples=15)

