@@ -1,6 +1,7 @@
 """The engine: long chains, many paths, cycles, freeing, versions, modes, threads."""
 
 import asyncio
+import contextlib
 import gc
 import threading
 import weakref
@@ -111,18 +112,24 @@ def test_a_step_with_create_graph_leaves_no_cycles():
 
 def test_an_error_leaves_no_cycles():
     def step():
-        try:
+        with contextlib.suppress(ValueError):
             tg.matmul(leaf(1.0, 2.0), leaf(1.0, 2.0, 3.0))
-        except ValueError:
-            pass
 
     assert collected(step) == 0
 
 
 def test_transforms_leave_no_cycles():
-    f = lambda x: (tg.softmax(x) * x).sum()
     x = np.arange(3.0)
-    assert collected(lambda: (tg.hessian(f)(x), tg.jvp(f, (x,), (x,)), tg.checkpoint(f, leaf(1.0, 2.0)).backward())) == 0
+
+    def f(x):
+        return (tg.softmax(x) * x).sum()
+
+    def step():
+        tg.hessian(f)(x)
+        tg.jvp(f, (x,), (x,))
+        tg.checkpoint(f, leaf(1.0, 2.0)).backward()
+
+    assert collected(step) == 0
 
 
 def test_backward_frees_what_the_graph_kept():
@@ -161,7 +168,9 @@ def test_a_parameter_newer_than_its_graph_is_named():
     w = tg.tensor([1.0, 2.0], requires_grad=True, name="encoder.weight")
     loss = (w * w).sum()
     w.assign(np.array([5.0, 5.0]))
-    with pytest.raises(RuntimeError, match="parameter 'encoder.weight' of shape .2,. was updated after multiply used it"):
+    with pytest.raises(
+        RuntimeError, match=r"parameter 'encoder\.weight' of shape \(2,\) was updated after multiply used it"
+    ):
         loss.backward()
     (w * w).sum().backward()
     assert w.grad.tolist() == [10.0, 10.0]
@@ -294,7 +303,10 @@ def test_two_threads_with_different_modes():
         with tg.no_grad():
             record(name)
 
-    threads = [threading.Thread(target=quiet, args=("quiet",)), threading.Thread(target=record, args=("loud",))]
+    threads = [
+        threading.Thread(target=quiet, args=("quiet",)),
+        threading.Thread(target=record, args=("loud",)),
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -306,7 +318,10 @@ def test_anomaly_names_the_operation_and_the_line():
     x = leaf(0.0, 1.0)
     with tg.anomaly():
         assert current_mode().anomaly
-        with np.errstate(divide="ignore"), pytest.raises(FloatingPointError, match=r"log is not finite .*test_engine\.py:\d+ in"):
+        with (
+            np.errstate(divide="ignore"),
+            pytest.raises(FloatingPointError, match=r"log is not finite .*test_engine\.py:\d+ in"),
+        ):
             tg.log(x)
         y = tg.divide(1.0, leaf(1e-200)).sum()
         with pytest.raises(FloatingPointError, match=r"gradient that divide passes .*test_engine\.py:\d+ in"):
@@ -320,8 +335,9 @@ def test_anomaly_names_the_operation_and_the_line():
 def test_every_public_method_records_or_is_listed():
     """A method that silently leaves the tape would lose gradients."""
     calls = {
-        "astype": ("float64",), "clip": (-1.0, 1.0), "cumprod": (0,), "cumsum": (0,), "expand_dims": (0,), "moveaxis": (0, 1),
-        "repeat": (2,), "reshape": (4,), "roll": (1,), "swapaxes": (0, 1), "take": (np.array([0, 1]),),
+        "astype": ("float64",), "clip": (-1.0, 1.0), "cumprod": (0,), "cumsum": (0,), "expand_dims": (0,),
+        "moveaxis": (0, 1), "repeat": (2,), "reshape": (4,), "roll": (1,), "swapaxes": (0, 1),
+        "take": (np.array([0, 1]),),
     }  # fmt: skip
     for name in dir(tg.Tensor):
         if name.startswith("_") or name in NOT_DIFFERENTIABLE:
@@ -338,8 +354,8 @@ def test_every_public_method_records_or_is_listed():
 def test_operators_with_numbers_arrays_and_tensors_on_either_side():
     x, a = leaf(1.0, 2.0), np.array([3.0, 5.0])
     for got, expected in [
-        (2 + x, [3, 4]), (x - 1, [0, 1]), (1 - x, [0, -1]), (a - x, [2, 3]), (x * a, [3, 10]), (a / x, [3, 2.5]),
-        (x**2, [1, 4]), (2**x, [2, 4]), (a @ x, 13), (-x, [-1, -2]), (abs(-x), [1, 2]), (+x, [1, 2]),
+        (2 + x, [3, 4]), (x - 1, [0, 1]), (1 - x, [0, -1]), (a - x, [2, 3]), (x * a, [3, 10]),
+        (a / x, [3, 2.5]), (x**2, [1, 4]), (2**x, [2, 4]), (a @ x, 13), (-x, [-1, -2]), (abs(-x), [1, 2]), (+x, [1, 2]),
     ]:  # fmt: skip
         assert isinstance(got, tg.Tensor) and got.requires_grad
         np.testing.assert_allclose(got.numpy(), expected)

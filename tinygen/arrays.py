@@ -1,7 +1,9 @@
-"""Which array library an array belongs to, and the dtype policy. Floor 0: nothing below, and the only importer of cupy.
+"""Which array library an array belongs to, and the dtype policy. Floor 0: nothing below, and the only
+importer of cupy.
 
-Everything above computes with `of(x).exp(x)` and never names NumPy, so an operation runs on whatever library its
-input came from. A library is a namespace with NumPy's names; `register` adds one (the tests add a strict stand-in).
+Everything above computes with `of(x).exp(x)` and never names NumPy, so an operation runs on whatever library
+its input came from. A library is a namespace with NumPy's names; `register` adds one (the tests add a strict
+stand-in).
 """
 
 import math
@@ -36,7 +38,8 @@ def of_type(array_type):
 
 
 def is_array(value):
-    """True for an array of any registered library (registers cupy the first time one of its arrays is seen)."""
+    """True for an array of any registered library (registers cupy the first time one of its arrays is
+    seen)."""
     if isinstance(value, NDARRAYS):
         return True
     if type(value).__module__.partition(".")[0] == "cupy" and "cupy" in sys.modules:
@@ -85,8 +88,9 @@ def is_floating(dtype):
 def surely_finite(array):
     """True when no element is NaN or infinite, and that was cheap to find out; False says nothing.
 
-    The sum of squares is finite only if every element is: one pass in BLAS, 84 us for a million elements where `where`
-    takes 840. Other libraries would have to wait for their device, so there the answer is False.
+    The sum of squares is finite only if every element is: one pass in BLAS, 84 us for a million elements
+    where `where` takes 840. Other libraries would have to wait for their device, so there the answer is
+    False.
     """
     if not isinstance(array, (np.ndarray, np.floating)):
         return False
@@ -95,7 +99,8 @@ def surely_finite(array):
 
 
 def describe(value):
-    """How an error message names a value: `(3, 4) float32` for arrays and tensors, the value itself for scalars."""
+    """How an error message names a value: `(3, 4) float32` for arrays and tensors, the value itself for
+    scalars."""
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         return f"{tuple(value.shape)} {value.dtype}"
     if isinstance(value, (list, tuple)) and len(value) > 8:

@@ -7,6 +7,23 @@ from .tensor import stop_gradient, tensor
 from .transforms import checkpoint, grad, gradients, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 
 __all__ = [
-    *("REGISTRY", "Tensor", "anomaly", "checkpoint", "composite", "enable_grad", "grad", "gradients", "hessian", "hvp"),
-    *("jacobian", "jvp", "no_grad", "ops", "primitive", "stop_gradient", "tensor", "value_and_grad", "vjp"),
+    "REGISTRY",
+    "Tensor",
+    "anomaly",
+    "checkpoint",
+    "composite",
+    "enable_grad",
+    "grad",
+    "gradients",
+    "hessian",
+    "hvp",
+    "jacobian",
+    "jvp",
+    "no_grad",
+    "ops",
+    "primitive",
+    "stop_gradient",
+    "tensor",
+    "value_and_grad",
+    "vjp",
 ]

@@ -1,14 +1,16 @@
-"""What inputs an operation is defined on, as plain data: the prover's kit turns it into hypothesis strategies.
+"""What inputs an operation is defined on, as plain data: the prover's kit turns it into hypothesis
+strategies.
 
     log.domain(x=Values(0.1, 3))                                       elementwise, any shape
     matmul.domain("n k, k m")                                          two matrices that fit
-    sum.domain(axis=AXES, keepdims=(False, True))                      any shape; attributes from these choices
+    sum.domain(axis=AXES, keepdims=(False, True))                      any shape; attributes from these
+                                                                       choices
     take.domain("n k, *", indices=Values(kind="index", high="n"))      integers in [-n, n)
 
-A shape is written as sizes with spaces between: a letter is the same small size wherever it stands, a number is itself,
-`*` is any shape, `*B` zero to two leading axes, the same wherever it stands. Shapes of several inputs are separated by
-commas; `-` leaves an optional input out. Without a shape, the inputs are arrays that broadcast together.
-Each call of `domain` adds a case.
+A shape is written as sizes with spaces between: a letter is the same small size wherever it stands, a number
+is itself, `*` is any shape, `*B` zero to two leading axes, the same wherever it stands. Shapes of several
+inputs are separated by commas; `-` leaves an optional input out. Without a shape, the inputs are arrays that
+broadcast together. Each call of `domain` adds a case.
 """
 
 from dataclasses import dataclass, field
@@ -18,7 +20,8 @@ from dataclasses import dataclass, field
 class Values:
     """The values of one input.
 
-    low, high  the range, ends included; for kind "index", integers in [low, high), where a size's letter may stand
+    low, high  the range, ends included; for kind "index", integers in [low, high), where a size's letter may
+               stand
     kind       "real", "index" or "bool"
     avoid      points where the derivative jumps: no value is drawn near them
     distinct   no two values of all such inputs are near each other (max and sort have kinks at ties)
@@ -33,7 +36,8 @@ class Values:
 
 @dataclass(frozen=True)
 class Choice:
-    """An attribute that depends on the drawn shapes: 'axis' (one, or None), 'some axis', or 'axes' (also several)."""
+    """An attribute that depends on the drawn shapes: 'axis' (one, or None), 'some axis', or 'axes' (also
+    several)."""
 
     of: str
 
@@ -43,7 +47,8 @@ AXIS, SOME_AXIS, AXES = Choice("axis"), Choice("some axis"), Choice("axes")
 
 @dataclass(frozen=True)
 class Case:
-    """One kind of call: shapes, values by input, and for each attribute a tuple of choices, a Choice, or a function
+    """One kind of call: shapes, values by input, and for each attribute a tuple of choices, a Choice, or a
+    function
     from the tuple of drawn shapes to a list of choices."""
 
     shapes: str | None
@@ -53,7 +58,8 @@ class Case:
 
 @dataclass
 class Domain:
-    """The cases of one operation. `order` is how often it is worth differentiating (0: piecewise constant)."""
+    """The cases of one operation. `order` is how often it is worth differentiating (0: piecewise
+    constant)."""
 
     name: str
     inputs: tuple

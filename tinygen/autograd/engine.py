@@ -1,11 +1,11 @@
 """The engine: values, the tape that remembers how they were made, and the walk back along it.
 
-A Tensor is an array with, perhaps, a Node. A Node says which operation made the array, from which other nodes, and what
-was kept for the derivative. Nodes hold the graph; tensors only point into it, and nothing points back, so a graph dies
-by reference counting the moment nobody needs it.
+A Tensor is an array with, perhaps, a Node. A Node says which operation made the array, from which other
+nodes, and what was kept for the derivative. Nodes hold the graph; tensors only point into it, and nothing
+points back, so a graph dies by reference counting the moment nobody needs it.
 
-Creation order is a topological order: an operation's node is always younger than its parents. Backward is therefore a
-sort by a counter and a loop, and a chain of 100,000 operations is no deeper than one of two.
+Creation order is a topological order: an operation's node is always younger than its parents. Backward is
+therefore a sort by a counter and a loop, and a chain of 100,000 operations is no deeper than one of two.
 
     Griewank & Walther, Evaluating Derivatives (2008), chapter 3: the reverse mode.
 """
@@ -52,7 +52,8 @@ class Node:
 
 
 class Leaf(Node):
-    """Where the tape begins: a tensor made with requires_grad=True. Points to its tensor weakly, so no cycle forms."""
+    """Where the tape begins: a tensor made with requires_grad=True. Points to its tensor weakly, so no cycle
+    forms."""
 
     __slots__ = ("owner", "name", "updated")
 
@@ -67,7 +68,8 @@ class Leaf(Node):
 
 
 class Tensor:
-    """An array that can remember how it was made. `tinygen.tensor` makes one; methods are attached in tensor.py.
+    """An array that can remember how it was made. `tinygen.tensor` makes one; methods are attached in
+    tensor.py.
 
     data  the array itself, of any registered library: read it, never write to it
     node  its place on the tape, or None when it needs no gradient
@@ -86,7 +88,8 @@ class Tensor:
 
 
 class Mode:
-    """What calls of operations do besides computing. One immutable object per combination, so that `is` compares."""
+    """What calls of operations do besides computing. One immutable object per combination, so that `is`
+    compares."""
 
     __slots__ = ("recording", "anomaly")
 
@@ -101,7 +104,8 @@ current_mode = _mode.get
 
 
 class _Switch(contextlib.ContextDecorator):
-    """A context manager and decorator that changes the mode. Decorated generators hold it only while they run."""
+    """A context manager and decorator that changes the mode. Decorated generators hold it only while they
+    run."""
 
     def __init__(self, **changes):
         self._changes, self._tokens = changes, []
@@ -115,7 +119,9 @@ class _Switch(contextlib.ContextDecorator):
     def __exit__(self, *error):
         _mode.reset(self._tokens.pop())
 
-    def _recreate_cm(self):  # what ContextDecorator enters at each call: a fresh one, so threads share nothing
+    def _recreate_cm(
+        self,
+    ):  # what ContextDecorator enters at each call: a fresh one, so threads share nothing
         return type(self)()
 
     def __call__(self, function):
@@ -152,7 +158,8 @@ class _Switch(contextlib.ContextDecorator):
 
 
 class no_grad(_Switch):
-    """`with no_grad():` or `@no_grad()`: operations inside record nothing, and their results need no gradient."""
+    """`with no_grad():` or `@no_grad()`: operations inside record nothing, and their results need no
+    gradient."""
 
     def __init__(self):
         super().__init__(recording=False)
@@ -191,14 +198,17 @@ def require_finite(array, what, line):
         return
     finite = arrays.of(array).isfinite(array)
     if not bool(finite.all()):
-        raise FloatingPointError(f"{what} is not finite ({int((~finite).sum())} of {array.size} elements), called at {line}")
+        raise FloatingPointError(
+            f"{what} is not finite ({int((~finite).sum())} of {array.size} elements), called at {line}"
+        )
 
 
 # ------------------------------------------------------------------ the walk back
 
 
 def gradients_of_nodes(roots, cotangents, targets=None, create_graph=False, retain_graph=False):
-    """Vector-Jacobian products over the tape: a dict from each target reached to (gradient, whether it is ours alone).
+    """Vector-Jacobian products over the tape: a dict from each target reached to (gradient, whether it is
+    ours alone).
 
     Args:
         roots: nodes to start from. cotangents: for each, an array (with create_graph, a Tensor) of its shape.
@@ -211,7 +221,9 @@ def gradients_of_nodes(roots, cotangents, targets=None, create_graph=False, reta
     totals, owned, fresh, done = {}, set(), set(), {}
     for root, cotangent in zip(roots, cotangents):
         totals[root] = totals[root] + cotangent if root in totals else cotangent
-    with np.errstate(all="ignore"):  # a rule may divide by zero where a zero-absorbing product then drops the result
+    with np.errstate(
+        all="ignore"
+    ):  # a rule may divide by zero where a zero-absorbing product then drops the result
         for node in sorted(nodes, key=attrgetter("order"), reverse=True):
             total = totals.pop(node, None)
             if total is None:
@@ -222,14 +234,24 @@ def gradients_of_nodes(roots, cotangents, targets=None, create_graph=False, reta
                 done[node] = total, node in owned or node in fresh
                 if nodes.isdisjoint(node.parents):  # else another target lies below this one
                     continue
-            direct = plan.direct and not create_graph  # the usual case: its rules run here, without another call
+            direct = (
+                plan.direct and not create_graph
+            )  # the usual case: its rules run here, without another call
             known = node.kept
-            for parent, step in zip(node.parents, plan.steps if direct else plan.pull(node, total, nodes, create_graph)):
+            for parent, step in zip(
+                node.parents, plan.steps if direct else plan.pull(node, total, nodes, create_graph)
+            ):
                 if not everything and parent not in nodes:
                     continue
                 if direct:
                     rule, only, pick = step
-                    g = rule(total) if pick is None else rule(total, *pick(known)) if only is None else rule(total, known[only])
+                    g = (
+                        rule(total)
+                        if pick is None
+                        else rule(total, *pick(known))
+                        if only is None
+                        else rule(total, known[only])
+                    )
                 elif step is None:  # the result does not depend on this input
                     continue
                 else:
@@ -254,7 +276,8 @@ def gradients_of_nodes(roots, cotangents, targets=None, create_graph=False, reta
 
 
 def _between(roots, targets):
-    """The set of nodes on a path from `roots` to `targets` (None: to any leaf), after checking that all are usable."""
+    """The set of nodes on a path from `roots` to `targets` (None: to any leaf), after checking that all are
+    usable."""
     oldest = -1 if targets is None else min((target.order for target in targets), default=math.inf)
     seen, stack = set(roots), list(roots)
     while stack:
@@ -285,7 +308,8 @@ def _between(roots, targets):
 
 
 def _is_fresh(g, total, node):
-    """True when a rule made `g` anew: not the cotangent, nothing kept, no view. Then a leaf may have it without a copy."""
+    """True when a rule made `g` anew: not the cotangent, nothing kept, no view. Then a leaf may have it
+    without a copy."""
     return g is not total and getattr(g, "base", g) is None and not any(g is kept for kept in node.kept)
 
 
@@ -296,17 +320,20 @@ def _watch_gradient(g, parent, node):
 
 
 def fit(g, node, plan):
-    """A rule's answer, made to fit the input it belongs to: un-broadcast, and of its dtype. The only place that does."""
+    """A rule's answer, made to fit the input it belongs to: un-broadcast, and of its dtype. The only place
+    that does."""
     if not isinstance(g, Tensor) and not arrays.is_array(g):
         if not isinstance(g, (np.generic, int, float)):
-            raise TypeError(f"{plan.name}: a gradient rule returned {type(g).__name__}; return an array like the input")
+            raise TypeError(
+                f"{plan.name}: a gradient rule returned {type(g).__name__}; return an array like the input"
+            )
         g = arrays.as_array(g)
     shape = node.shape
     if g.shape != shape:
         lead = len(g.shape) - len(shape)
         if lead < 0 or any(n != m and m != 1 for n, m in zip(g.shape[lead:], shape)):
             raise ValueError(
-                f"{plan.name}: a gradient rule returned shape {tuple(g.shape)} for an input of shape {shape}; "
+                f"{plan.name}: a gradient rule returned shape {g.shape} for an input of shape {shape}; "
                 "return the input's shape, or one that broadcasting stretched it to"
             )
         g = g.sum(axis=tuple(range(lead))) if lead else g
@@ -366,7 +393,9 @@ def cotangent_for(tensor, gradient, create_graph):
         gradient = arrays.of(data).ones_like(data)
     array = gradient.data if isinstance(gradient, Tensor) else arrays.of(data).asarray(gradient)
     if array.shape != data.shape:
-        raise ValueError(f"backward: the cotangent has shape {array.shape}, the tensor {data.shape}; make them equal")
+        raise ValueError(
+            f"backward: the cotangent has shape {array.shape}, the tensor {data.shape}; make them equal"
+        )
     if array.dtype != data.dtype:
         gradient = gradient.astype(data.dtype) if isinstance(gradient, Tensor) else array.astype(data.dtype)
         array = gradient.data if isinstance(gradient, Tensor) else gradient

@@ -5,18 +5,23 @@
         return x * y
     multiply.rules(x=lambda g, y: g * y, y=lambda g, x: g * x)
 
-A rule is named after the input it differentiates and receives the cotangent `g` of the result. Its further parameters
-say what the tape must keep for it:
+A rule is named after the input it differentiates and receives the cotangent `g` of the result. Its further
+parameters say what the tape must keep for it:
 
-    an input's name      that input                        an attribute's name   its value in the call (never kept)
-    <input>_shape        only that input's shape           i                     the position, for variadic inputs
-    out                  the result                        a name in `saves`     an extra result of a fused forward
+    an input's name      that input                        an attribute's name   its value in the call (never
+                         kept)
+    <input>_shape        only that input's shape           i                     the position, for variadic
+                         inputs
+    out                  the result                        a name in `saves`     an extra result of a fused
+                         forward
 
-A plain backward hands arrays to the rules; with create_graph=True it hands them Tensors, and the same lines record
+A plain backward hands arrays to the rules; with create_graph=True it hands them Tensors, and the same lines
+record
 themselves: one rule serves every order.
 
-A fused primitive has a `reference`, the same function written in other primitives. Its forward and its rules are then free
-to be fast code over arrays alone: a backward that builds a graph differentiates the reference instead.
+A fused primitive has a `reference`, the same function written in other primitives. Its forward and its rules
+are then free to be fast code over arrays alone: a backward that builds a graph differentiates the reference
+instead.
 """
 
 import functools
@@ -32,11 +37,13 @@ from .engine import PLAIN, Node, Tensor, calling_line, current_mode, gradients_o
 
 REGISTRY = {}  # "module.name" -> operation, in order of definition: the list that the tests run through
 
+
 def primitive(forward=None, *, reference=None, saves=()):
     """Make a primitive of a function over arrays.
 
-    Inputs are the parameters before `/`, or without a `/` all positional ones; the others are attributes. `*xs` makes a
-    variadic primitive. The result is again a function, with `rules` and `domain` to complete it.
+    Inputs are the parameters before `/`, or without a `/` all positional ones; the others are attributes.
+    `*xs` makes a variadic primitive. The result is again a function, with `rules` and `domain` to complete
+    it.
 
     Args:
         reference: for a fused primitive, the same function in primitives, called as the forward is.
@@ -59,7 +66,9 @@ def composite(function):
     @functools.wraps(function)
     def call(*args, **attrs):
         out = function(*args, **attrs)
-        return arrays.as_array(out) if isinstance(out, np.generic) else out  # NumPy's reductions leave scalars
+        return (
+            arrays.as_array(out) if isinstance(out, np.generic) else out
+        )  # NumPy's reductions leave scalars
 
     call.domains = Domain(function.__name__, _names(function)[0])
     call.domain = call.domains.add
@@ -68,7 +77,8 @@ def composite(function):
 
 
 def _names(function):
-    """(names of the inputs, attributes with their defaults, name of the variadic input or None) of a function."""
+    """(names of the inputs, attributes with their defaults, name of the variadic input or None) of a
+    function."""
     parameters = inspect.signature(function).parameters.values()
     variadic = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), None)
     ahead = [p for p in parameters if p.kind is p.POSITIONAL_ONLY]
@@ -94,24 +104,41 @@ class Primitive:
         self.by_input = {}  # input name -> (rule, names that it asks for)
         self.joint = None  # (rule, names), one rule for all inputs
         self.plans = {}  # which inputs are tracked -> Plan
-        self.hot = [None, None, None]  # the plans of _unary and _binary: both inputs tracked, the first, the second
+        self.hot = [
+            None,
+            None,
+            None,
+        ]  # the plans of _unary and _binary: both inputs tracked, the first, the second
         self.domains = Domain(self.name, self.inputs)
 
     def rules(self, **rules):
-        """Give derivative rules: `x=lambda g, ...: ...` for input x, or `all=...` returning a tuple, one entry an input.
+        """Give derivative rules: `x=lambda g, ...: ...` for input x, or `all=...` returning a tuple, one
+        entry an input.
 
         Raises:
-            TypeError: a rule for something that is no input, or one that asks for a name that is not to be had.
+            TypeError: a rule for something that is no input, or one that asks for a name that is not to be
+                had.
         """
-        known = {*self.inputs, *(f"{name}_shape" for name in self.inputs), *self.attributes, *self.saves, "out"}
+        known = {
+            *self.inputs,
+            *(f"{name}_shape" for name in self.inputs),
+            *self.attributes,
+            *self.saves,
+            "out",
+        }
         known |= {"i"} if self.variadic else set()
         for name, rule in rules.items():
             if name not in self.inputs and name != "all":
-                raise TypeError(f"{self.name}: a rule for {name!r}, which is no input; inputs are {', '.join(self.inputs)}")
+                raise TypeError(
+                    f"{self.name}: a rule for {name!r}, which is no input; there is {', '.join(self.inputs)}"
+                )
             asked = tuple(inspect.signature(rule).parameters)[1:]
             for ask in asked:
                 if ask not in known:
-                    raise TypeError(f"{self.name}: the rule for {name!r} asks for {ask!r}; there is {', '.join(sorted(known))}")
+                    raise TypeError(
+                        f"{self.name}: the rule for {name!r} asks for {ask!r}; "
+                        f"there is {', '.join(sorted(known))}"
+                    )
             if name == "all":
                 self.joint = rule, asked
             else:
@@ -130,7 +157,8 @@ class Primitive:
 
 
 class Plan:
-    """One way to call a primitive, by which inputs are tracked: what to keep then, and which rules to run later.
+    """One way to call a primitive, by which inputs are tracked: what to keep then, and which rules to run
+    later.
 
     keep    (*inputs, out, *saved) -> the tuple that the node keeps
     whole   True when that is just the inputs
@@ -147,7 +175,9 @@ class Plan:
         asked = {name for _, names in rules for name in names} - {"i"}
         self.wanted_attrs = sorted(asked & set(primitive.attributes))
         asked = sorted(asked - set(primitive.attributes))
-        if primitive.reference:  # differentiating the reference needs all inputs: keep them, first and in order
+        if (
+            primitive.reference
+        ):  # differentiating the reference needs all inputs: keep them, first and in order
             asked = [*primitive.inputs, *(name for name in asked if name not in primitive.inputs)]
         self.keep, self.owners = _keeper(primitive, asked, tracked)
         self.whole = asked == list(primitive.inputs)
@@ -156,7 +186,8 @@ class Plan:
         self.joint = positions if primitive.joint else None
         self.direct = not self.joint and not self.wanted_attrs
         self.steps = [
-            (rule, *_picker([~i if name == "i" else where[name] for name in names])) for i, (rule, names) in zip(positions, rules)
+            (rule, *_picker([~i if name == "i" else where[name] for name in names]))
+            for i, (rule, names) in zip(positions, rules)
         ]
 
     def pull(self, node, g, needed, create_graph):
@@ -179,9 +210,13 @@ class Plan:
         ]
 
     def _pull_through_reference(self, node, known, g, needed):
-        """The same gradients by differentiating the reference, recorded: how a fused primitive reaches higher orders."""
-        # An alias for each tracked input: one tensor may stand in two places, and each place has its own gradient.
-        inputs = [alias(x) if isinstance(x, Tensor) and x.node else x for x in known[: len(self.primitive.inputs)]]
+        """The same gradients by differentiating the reference, recorded: how a fused primitive reaches higher
+        orders."""
+        # An alias for each tracked input: one tensor may stand in two places, and each place has its own
+        # gradient.
+        inputs = [
+            alias(x) if isinstance(x, Tensor) and x.node else x for x in known[: len(self.primitive.inputs)]
+        ]
         aliases = [x.node for x in inputs if isinstance(x, Tensor) and x.node]
         wanted = {a for a, parent in zip(aliases, node.parents) if parent in needed}
         out = self.primitive.reference(*inputs, **node.attrs)
@@ -220,19 +255,23 @@ def _keeper(primitive, asked, tracked):
         picks.append(pick)
         whose.append(owner)
     if not primitive.variadic and all(name in ("out", *primitive.inputs) for name in asked):
-        return _tuple_getter([count if name == "out" else primitive.inputs.index(name) for name in asked]), whose
+        return _tuple_getter(
+            [count if name == "out" else primitive.inputs.index(name) for name in asked]
+        ), whose
     return (lambda values: tuple([pick(values) for pick in picks])), whose
 
 
 def _tuple_getter(places):
-    """A C function from a tuple to the tuple of its items at `places`: up to 0.3 us faster than a comprehension."""
+    """A C function from a tuple to the tuple of its items at `places`: up to 0.3 us faster than a
+    comprehension."""
     if len(places) > 1:
         return itemgetter(*places)
     return itemgetter(slice(places[0], places[0] + 1) if places else slice(0))
 
 
 def _picker(places):
-    """(the place of a rule's only argument, or None; a function from what is known to its arguments, or None).
+    """(the place of a rule's only argument, or None; a function from what is known to its arguments, or
+    None).
 
     A place ~i stands for the number i itself, the position of a variadic input.
     """
@@ -262,9 +301,9 @@ def _as_tensors(item, owner, node):
 
 # ------------------------------------------------------------------ the call, from Tensors to arrays and back
 #
-# Three times the same: unwrap, compute, and if something is tracked, write a node. The first two are written out, because
-# on small arrays the call costs more than the arithmetic: a 4-element multiply takes 0.45 us in NumPy, and 1.7 us here with
-# its node; with the loop of `_general` it took 3.1 us (PyTorch 3.1 us).
+# Three times the same: unwrap, compute, and if something is tracked, write a node. The first two are written
+# out, because on small arrays the call costs more than the arithmetic: a 4-element multiply takes 0.45 us in
+# NumPy, and 1.7 us here with its node; with the loop of `_general` it took 3.1 us (PyTorch 3.1 us).
 
 
 def _unary(record):
@@ -411,7 +450,9 @@ def _bind(record, args, attrs):
     count = len(args) if record.variadic else len(record.inputs)
     if len(args) > count:
         surplus = args[count:]
-        if len(surplus) > len(record.positional) or any(name in attrs for name, _ in zip(record.positional, surplus)):
+        if len(surplus) > len(record.positional) or any(
+            name in attrs for name, _ in zip(record.positional, surplus)
+        ):
             raise TypeError(f"{record.name}: too many positional arguments; it takes {_signature(record)}")
         attrs.update(zip(record.positional, surplus))
         args = args[:count]
@@ -439,12 +480,15 @@ def _signature(record):
 
 
 def _explain(record, values, attrs, error):
-    """Raise the same kind of error, saying which operation failed on what; return if `error` says it already."""
+    """Raise the same kind of error, saying which operation failed on what; return if `error` says it
+    already."""
     if str(error).startswith(f"{record.name}: "):
         return
     got = ", ".join(arrays.describe(value) for value in values)
     options = "".join(f", {name}={arrays.describe(value)}" for name, value in attrs.items())
-    kind = type(error) if type(error) in (ValueError, TypeError, IndexError, ZeroDivisionError) else RuntimeError
+    kind = (
+        type(error) if type(error) in (ValueError, TypeError, IndexError, ZeroDivisionError) else RuntimeError
+    )
     raise kind(f"{record.name}: {error} (got {got}{options})") from error
 
 

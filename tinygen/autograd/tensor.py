@@ -35,8 +35,8 @@ def tensor(data, *, dtype=None, requires_grad=False, name=None):
     """Make a Tensor with a copy of `data`.
 
     Args:
-        data: an array of any registered library, a Tensor, a number or nested lists. Python floats become float32; arrays
-            and NumPy scalars keep their dtype.
+        data: an array of any registered library, a Tensor, a number or nested lists. Python floats become
+            float32; arrays and NumPy scalars keep their dtype.
         dtype: of the result, instead.
         requires_grad: make it a leaf: `backward` leaves a gradient in its `.grad`.
         name: what errors call the leaf.
@@ -76,9 +76,17 @@ def stop_gradient(x):
 
 
 def _repr(self):
-    values = np.array2string(arrays.to_numpy(self.data), separator=", ", prefix="tensor(", threshold=1000, precision=4)
+    values = np.array2string(
+        arrays.to_numpy(self.data), separator=", ", prefix="tensor(", threshold=1000, precision=4
+    )
     dtype = "" if self.data.dtype == np.float32 else f", dtype={self.data.dtype}"
-    needs = "" if self.node is None else ", requires_grad=True" if self.node.plan is None else f", from {self.node.plan.name}"
+    needs = (
+        ""
+        if self.node is None
+        else ", requires_grad=True"
+        if self.node.plan is None
+        else f", from {self.node.plan.name}"
+    )
     return f"tensor({values}{dtype}{needs})"
 
 
@@ -106,7 +114,8 @@ def _item(self):
 
 
 def _assign(self, values):
-    """Give a leaf new values, of the same shape; a graph recorded before can no longer be walked back through it.
+    """Give a leaf new values, of the same shape; a graph recorded before can no longer be walked back through
+    it.
 
     The array is replaced, not written into: whoever still holds the old values keeps them.
 
@@ -114,7 +123,9 @@ def _assign(self, values):
         TypeError: this is not a leaf. ValueError: another shape.
     """
     if self.node is None or self.node.plan is not None:
-        raise TypeError("assign: only leaves (requires_grad=True) have values to change; other tensors are results")
+        raise TypeError(
+            "assign: only leaves (requires_grad=True) have values to change; other tensors are results"
+        )
     values = values.data if isinstance(values, Tensor) else arrays.of(self.data).asarray(values)
     if values.shape != self.data.shape:
         raise ValueError(f"assign: expected shape {self.data.shape}, got {values.shape}")
@@ -130,7 +141,9 @@ def _refuse_item_assignment(self, index, value):
 
 
 def _refuse_numpy(self, function, types, args, kwargs):
-    raise TypeError(f"np.{function.__name__} would lose the gradient; use tinygen.{function.__name__}, or .numpy() first")
+    raise TypeError(
+        f"np.{function.__name__} would lose the gradient; use tinygen.{function.__name__}, or .numpy() first"
+    )
 
 
 def _iterate(self):
@@ -143,7 +156,9 @@ def _compare(name):
     operator = getattr(np.ndarray, name)
 
     def compare(self, other):
-        return Tensor(arrays.as_array(getattr(self.data, name)(other.data if isinstance(other, Tensor) else other)))
+        return Tensor(
+            arrays.as_array(getattr(self.data, name)(other.data if isinstance(other, Tensor) else other))
+        )
 
     compare.__name__, compare.__doc__ = name, f"{operator.__doc__} A boolean Tensor; no gradient."
     return compare
@@ -160,7 +175,8 @@ def _reflected(operation):
 
 
 def _flexible(operation):
-    """A method that takes its sizes or axes one by one, or as one tuple: x.reshape(2, 3), x.reshape((2, 3))."""
+    """A method that takes its sizes or axes one by one, or as one tuple: x.reshape(2, 3), x.reshape((2,
+    3))."""
 
     def method(self, *sizes):
         return operation(self, sizes[0] if len(sizes) == 1 and not isinstance(sizes[0], int) else sizes)
@@ -180,11 +196,10 @@ def _getitem(self, index):
 
 
 _METHODS = (
-    *("abs", "astype", "clip", "cos", "cumprod", "cumsum", "erf", "exp", "expand_dims", "expm1", "flatten", "flip", "log"),
-    *("log1p", "log_softmax", "logsumexp", "max", "mean", "min", "moveaxis", "norm", "prod", "relu", "repeat", "roll"),
-    *("sigmoid", "sign", "sin", "softmax", "softplus", "sqrt", "square", "squeeze", "std", "sum", "swapaxes", "take", "tanh"),
-    *("tril", "triu", "var", "argmax", "argmin"),
-)
+    "abs astype clip cos cumprod cumsum erf exp expand_dims expm1 flatten flip log log1p log_softmax logsumexp "
+    "max mean min moveaxis norm prod relu repeat roll sigmoid sign sin softmax softplus sqrt square squeeze std "
+    "sum swapaxes take tanh tril triu var argmax argmin"
+).split()
 _OPERATORS = {
     "add": ops.add,
     "sub": ops.subtract,

@@ -1,7 +1,7 @@
 """Functions of functions: grad, vjp, jvp, hvp, jacobian, hessian, checkpoint. All stand on one walk back.
 
-Each transform differentiates with respect to aliases of its inputs, new nodes over the same values, so that an inner
-transform never mistakes an outer one's variable for its own (no perturbation confusion).
+Each transform differentiates with respect to aliases of its inputs, new nodes over the same values, so that
+an inner transform never mistakes an outer one's variable for its own (no perturbation confusion).
 """
 
 import functools
@@ -23,7 +23,8 @@ from .tensor import as_leaf, as_tensor, stop_gradient
 
 
 def gradients(outputs, inputs, cotangents=None, *, create_graph=False, retain_graph=None):
-    """The gradient of `outputs` (weighted by `cotangents`) with respect to each of `inputs`; nothing is left in `.grad`.
+    """The gradient of `outputs` (weighted by `cotangents`) with respect to each of `inputs`; nothing is left
+    in `.grad`.
 
     Args:
         outputs: a Tensor or a list of them. inputs: a Tensor or a list, anywhere in the graph.
@@ -41,7 +42,9 @@ def gradients(outputs, inputs, cotangents=None, *, create_graph=False, retain_gr
     outputs, inputs = _as_list(outputs), _as_list(inputs)
     cotangents = [None] * len(outputs) if cotangents is None else _as_list(cotangents)
     if len(cotangents) != len(outputs):
-        raise ValueError(f"gradients: expected {len(outputs)} cotangents, one for each output, got {len(cotangents)}")
+        raise ValueError(
+            f"gradients: expected {len(outputs)} cotangents, one for each output, got {len(cotangents)}"
+        )
     for x in inputs:
         if not isinstance(x, Tensor) or x.node is None:
             raise RuntimeError("gradients: an input was not recorded; make it with requires_grad=True")
@@ -59,10 +62,13 @@ def _as_list(value):
 
 
 def _alias(x):
-    """A new place to differentiate with respect to, with the values of x, and below x on the tape if x is on it."""
+    """A new place to differentiate with respect to, with the values of x, and below x on the tape if x is on
+    it."""
     x = as_tensor(x)
     if not arrays.is_floating(x.dtype):
-        raise TypeError(f"grad: expected a floating input, got {x.dtype}; pass floats, or close over what is constant")
+        raise TypeError(
+            f"grad: expected a floating input, got {x.dtype}; pass floats, or close over what is constant"
+        )
     return alias(x) if x.node is not None else as_leaf(Tensor(x.data))
 
 
@@ -77,10 +83,15 @@ def _run(f, inputs, positions, kwargs=None):
 
 
 def _goes_on(aliases, outputs):
-    """True when the gradient may itself be differentiated: something else on the tape lies below the outputs."""
+    """True when the gradient may itself be differentiated: something else on the tape lies below the
+    outputs."""
     if not current_mode().recording:
         return False
-    own, seen, stack = {x.node for x in aliases if x.node.plan is None}, set(), [y.node for y in outputs if y.node]
+    own, seen, stack = (
+        {x.node for x in aliases if x.node.plan is None},
+        set(),
+        [y.node for y in outputs if y.node],
+    )
     while stack:
         node = stack.pop()
         if node.plan is None and node not in own:
@@ -94,14 +105,20 @@ def _goes_on(aliases, outputs):
 
 def _scalar(name, y):
     if not isinstance(y, Tensor):
-        raise TypeError(f"{name}: expected a function that returns a Tensor, got {type(y).__name__}; compute with tinygen's functions")
+        raise TypeError(
+            f"{name}: expected a function that returns a Tensor, got {type(y).__name__}; "
+            "compute with tinygen's functions"
+        )
     if y.size != 1:
-        raise ValueError(f"{name}: expected a scalar result, got shape {y.shape}; use vjp or jacobian, or reduce it")
+        raise ValueError(
+            f"{name}: expected a scalar result, got shape {y.shape}; use vjp or jacobian, or reduce it"
+        )
     return y
 
 
 def value_and_grad(f, argnums=0, *, has_aux=False):
-    """A function that returns (f(...), gradient with respect to argument `argnums`); a tuple of ints gives a tuple.
+    """A function that returns (f(...), gradient with respect to argument `argnums`); a tuple of ints gives a
+    tuple.
 
     Args:
         has_aux: f returns (scalar, anything), and so does the value.
@@ -111,7 +128,9 @@ def value_and_grad(f, argnums=0, *, has_aux=False):
     @functools.wraps(f)
     def wrapped(*inputs, **kwargs):
         if any(not -len(inputs) <= i < len(inputs) for i in positions):
-            raise TypeError(f"grad: argnums {argnums} asks for an argument that is not among the {len(inputs)} positional ones")
+            raise TypeError(
+                f"grad: argnums {argnums} asks for more than the {len(inputs)} positional arguments"
+            )
         result, aliases = _run(f, inputs, positions, kwargs)
         y = _scalar("grad", result[0] if has_aux else result)
         create_graph = _goes_on(aliases, [y])
@@ -137,7 +156,8 @@ def grad(f, argnums=0):
 
 
 def vjp(f, *inputs):
-    """(f(*inputs), pullback), with pullback(g) the vector-Jacobian product: one Tensor, or a tuple for several inputs."""
+    """(f(*inputs), pullback), with pullback(g) the vector-Jacobian product: one Tensor, or a tuple for
+    several inputs."""
     y, aliases = _run(f, inputs, range(len(inputs)))
     create_graph = _goes_on(aliases, [y])
 
@@ -156,12 +176,15 @@ def _is_tracked(g):
 
 
 def jvp(f, inputs, tangents):
-    """(f(*inputs), directional derivative along `tangents`), by differentiating the pullback, which is linear in its cotangent.
+    """(f(*inputs), directional derivative along `tangents`), by differentiating the pullback, which is linear
+    in its cotangent.
 
     The trick is Townsend's (2017): reverse mode twice is forward mode.
     """
     inputs, tangents = tuple(inputs), tuple(tangents)
-    if len(inputs) != len(tangents) or any(as_tensor(x).shape != as_tensor(v).shape for x, v in zip(inputs, tangents)):
+    if len(inputs) != len(tangents) or any(
+        as_tensor(x).shape != as_tensor(v).shape for x, v in zip(inputs, tangents)
+    ):
         raise ValueError("jvp: expected one tangent for each input, of its shape")
     y, aliases = _run(f, inputs, range(len(inputs)))
     goes_on = _goes_on(aliases, [y]) or any(map(_is_tracked, tangents))
@@ -182,7 +205,8 @@ def hvp(f, x, v):
 
 
 def jacobian(f):
-    """A function of one input that returns the derivative of every output by every input: (*out.shape, *in.shape)."""
+    """A function of one input that returns the derivative of every output by every input: (*out.shape,
+    *in.shape)."""
 
     @functools.wraps(f)
     def wrapped(x):
@@ -198,7 +222,8 @@ def jacobian(f):
 
 
 def hessian(f):
-    """A function of one input that returns all second derivatives of a scalar function: (*in.shape, *in.shape)."""
+    """A function of one input that returns all second derivatives of a scalar function: (*in.shape,
+    *in.shape)."""
     return jacobian(grad(f))
 
 
@@ -225,7 +250,8 @@ class _Recompute:
 
 
 def checkpoint(f, *inputs):
-    """f(*inputs), keeping the inputs only: what lies between is computed again during backward (Chen et al. 2016).
+    """f(*inputs), keeping the inputs only: what lies between is computed again during backward (Chen et al.
+    2016).
 
     f returns one Tensor and must do the same each time it is called: give it its noise as an input.
     """

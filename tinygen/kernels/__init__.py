@@ -1,6 +1,7 @@
 """The switchboard: which implementation of a kernel runs. Arrays in, arrays out; no Tensor is known here.
 
-    reference   plain array code, in reference.py: the definition, and what every other implementation is tested against
+    reference   plain array code, in reference.py: the definition, and what every other implementation is
+                tested against
 
 Operations call `kernels.attention(...)` and the like; `with use("reference"):` overrides the choice.
 """

@@ -1,7 +1,7 @@
 """Kernels in plain array code: the truth that faster ones are tested against. Any array library.
 
-Each forward that saves something returns (result, *saved); its backward takes the cotangent, the inputs and what was saved,
-and returns a gradient for each differentiable input, not yet un-broadcast.
+Each forward that saves something returns (result, *saved); its backward takes the cotangent, the inputs and
+what was saved, and returns a gradient for each differentiable input, not yet un-broadcast.
 """
 
 import math
@@ -10,14 +10,14 @@ from typing import NamedTuple
 from .. import arrays
 
 KERNELS = (
-    *("convolve", "convolve_image", "convolve_kernel", "normalise", "normalise_backward", "rms_norm", "rms_norm_backward"),
-    *("cross_entropy", "cross_entropy_backward", "attention", "attention_backward"),
-)
-
+    "convolve convolve_image convolve_kernel normalise normalise_backward rms_norm rms_norm_backward "
+    "cross_entropy cross_entropy_backward attention attention_backward"
+).split()
 
 
 def finite_max(x, axis):
-    """The maximum over `axis`, kept; 0 where it is infinite or of nothing, so that x - max is never inf - inf."""
+    """The maximum over `axis`, kept; 0 where it is infinite or of nothing, so that x - max is never inf -
+    inf."""
     lib = arrays.of(x)
     if not x.size:
         return x.sum(axis=axis, keepdims=True)
@@ -38,7 +38,8 @@ class Geometry(NamedTuple):
 
 
 def _shifts(kernel_size, out_size, geometry):
-    """For each element (i, j) of a kernel: the slices of the padded image that it meets, one pixel for each result."""
+    """For each element (i, j) of a kernel: the slices of the padded image that it meets, one pixel for each
+    result."""
     (sh, sw), (dh, dw) = geometry.stride, geometry.dilation
     for i in range(kernel_size[0]):
         for j in range(kernel_size[1]):
@@ -58,7 +59,8 @@ def _grouped(x, groups):
 
 
 def convolve(x, w, geometry):
-    """x (B, C, H, W), w (D, C / groups, kh, kw) -> (B, D, H', W'): for each kernel element, one matrix product."""
+    """x (B, C, H, W), w (D, C / groups, kh, kw) -> (B, D, H', W'): for each kernel element, one matrix
+    product."""
     lib, groups = arrays.of(x), geometry.groups
     x = _padded(x, geometry)
     size = [
@@ -73,7 +75,8 @@ def convolve(x, w, geometry):
 
 
 def convolve_image(g, w, geometry, shape):
-    """The gradient of `convolve` with respect to an image of `shape`: each result paints its kernel into the image."""
+    """The gradient of `convolve` with respect to an image of `shape`: each result paints its kernel into the
+    image."""
     lib, groups, (ph, pw) = arrays.of(g), geometry.groups, geometry.padding
     cotangent, kernel = _grouped(g, groups), w.reshape(groups, w.shape[0] // groups, *w.shape[1:])
     b, c, h, width = shape
@@ -84,7 +87,8 @@ def convolve_image(g, w, geometry, shape):
 
 
 def convolve_kernel(x, g, geometry, shape):
-    """The gradient of `convolve` with respect to a kernel of `shape`: how each element's pixels go with the cotangent."""
+    """The gradient of `convolve` with respect to a kernel of `shape`: how each element's pixels go with the
+    cotangent."""
     lib, groups = arrays.of(x), geometry.groups
     image, cotangent = _grouped(_padded(x, geometry), groups), _grouped(g, groups)
     kernel = lib.zeros((groups, shape[0] // groups, *shape[1:]), lib.result_type(x, g))
@@ -97,7 +101,8 @@ def convolve_kernel(x, g, geometry, shape):
 
 
 def normalise(x, weight, bias, axes, shape, eps):
-    """y = (x - centre) scale weight + bias, with centre = mean(x) and scale = 1 / sqrt(var(x) + eps) over `axes`."""
+    """y = (x - centre) scale weight + bias, with centre = mean(x) and scale = 1 / sqrt(var(x) + eps) over
+    `axes`."""
     lib = arrays.of(x)
     centre = x.mean(axis=axes, keepdims=True)
     centred = x - centre
@@ -192,7 +197,8 @@ def attention(q, k, v, mask, causal, scale):
 
 
 def attention_backward(g, q, k, v, mask, out, log_total, causal, scale):
-    """With P the weights: dv = P^T g, dS = P (g v^T - sum(g out)), dq = dS k scale, dk = dS^T q scale, dmask = dS."""
+    """With P the weights: dv = P^T g, dS = P (g v^T - sum(g out)), dq = dS k scale, dk = dS^T q scale, dmask
+    = dS."""
     lib = arrays.of(q)
     scores = _scores(q, k, mask, causal, scale)
     p = lib.exp(scores - lib.where(log_total == -math.inf, 0, log_total))

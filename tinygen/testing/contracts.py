@@ -1,6 +1,6 @@
 """The contract of an operation, as one test: every law on inputs drawn from its domain.
 
-    test_softplus = contract(softplus)
+test_softplus = contract(softplus)
 """
 
 import functools
@@ -28,7 +28,8 @@ def contract(operation, *, order=2, skip=()):
     """A pytest-ready test that holds `operation` to all laws, with inputs drawn from its domain.
 
     Args:
-        operation: a primitive or composite, the package's or your own; without a domain, elementwise on any shape.
+        operation: a primitive or composite, the package's or your own; without a domain, elementwise on any
+            shape.
         order: up to which its derivatives are checked.
         skip: names of laws that do not apply.
 
@@ -37,7 +38,9 @@ def contract(operation, *, order=2, skip=()):
     """
     unknown = set(skip) - set(LAWS)
     if unknown:
-        raise ValueError(f"contract: there is no law {', '.join(sorted(unknown))}; there are {', '.join(LAWS)}")
+        raise ValueError(
+            f"contract: there is no law {', '.join(sorted(unknown))}; there are {', '.join(LAWS)}"
+        )
 
     @given(strategies.inputs(operation), st.data())
     def test(drawn, data):
@@ -50,7 +53,9 @@ def contract(operation, *, order=2, skip=()):
                     check(call, inputs, rng)
                 except AssertionError as error:
                     shapes = ", ".join("None" if x is None else f"{x.shape} {x.dtype}" for x in inputs)
-                    raise AssertionError(f"{call.name} breaks the law {name!r} on {shapes}, {attrs}: {error}") from error
+                    raise AssertionError(
+                        f"{call.name} breaks the law {name!r} on {shapes}, {attrs}: {error}"
+                    ) from error
 
     test.__name__ = test.__qualname__ = f"test_{operation.__name__}"
     test.__doc__ = f"{operation.__name__} obeys: {', '.join(n for n in LAWS if n not in skip)}."
@@ -175,7 +180,9 @@ def gradients_fit_their_inputs(call, inputs, rng):
         for y in call(*leaves_of(inputs, leaves)):
             assert y.dtype == dtype, f"{dtype.__name__} in, but {y.dtype} out"
         for g, x in zip(pulled, leaves, strict=True):
-            assert g.shape == x.shape and g.dtype == dtype, f"{g.shape} {g.dtype} for an input {x.shape} {x.dtype}"
+            assert g.shape == x.shape and g.dtype == dtype, (
+                f"{g.shape} {g.dtype} for an input {x.shape} {x.dtype}"
+            )
 
 
 def leaves_of(inputs, leaves):
@@ -214,7 +221,9 @@ def memory_layout_does_not_matter(call, inputs, rng):
     moved = [x if x is None else strategies.frozen(strategies.relayout(x, layout)) for x in inputs]
     turned = [strategies.frozen(strategies.relayout(c, layout)) for c in cotangents]
     assert_close(values_of(call, moved), value, f"values, inputs {layout}", 1e-12)
-    leaves = [as_leaf(Tensor(x)) if is_real(x) else x for x in moved]  # `tensor` would copy to contiguous memory
+    leaves = [
+        as_leaf(Tensor(x)) if is_real(x) else x for x in moved
+    ]  # `tensor` would copy to contiguous memory
     live = [(y, c) for y, c in zip(call(*leaves), turned) if y.node is not None]
     if live:
         own = [x for x in leaves if isinstance(x, Tensor)]
@@ -224,7 +233,8 @@ def memory_layout_does_not_matter(call, inputs, rng):
 
 @law
 def fast_equals_reference(call, inputs, rng):
-    """Every implementation of the kernels, and the definition in primitives, give the same values and gradients."""
+    """Every implementation of the kernels, and the definition in primitives, give the same values and
+    gradients."""
     cotangents = cotangents_for(call, inputs, rng)
     with kernels.use("reference"):
         value, (pulled, _) = values_of(call, inputs), call.pull(inputs, cotangents)

@@ -1,9 +1,9 @@
 """Check derivatives against central differences, to any order.
 
-Along a random direction v and for a random cotangent c, the scalar function phi(t) = c . f(x + t v) has the derivative
-c . J v, which the rules must give. Two step sizes are compared first: where they disagree, or where the slopes from left
-and right do, the point is a kink, and no derivative is to be had. The check of order n is the check of order n - 1 on the
-gradient itself, as a function of the inputs and the cotangent.
+Along a random direction v and for a random cotangent c, the scalar function phi(t) = c . f(x + t v) has the
+derivative c . J v, which the rules must give. Two step sizes are compared first: where they disagree, or
+where the slopes from left and right do, the point is a kink, and no derivative is to be had. The check of
+order n is the check of order n - 1 on the gradient itself, as a function of the inputs and the cotangent.
 
 It returns nothing, so that it cannot be forgotten inside an `assert`; it raises.
 """
@@ -39,7 +39,8 @@ def gradcheck(f, *inputs, order=2, rng=None):
 
     Raises:
         KinkError: f has a kink at, or within 1e-4 of, the inputs.
-        GradientError: names the function, the order, the input and the index where rule and difference are furthest apart.
+        GradientError: names the function, the order, the input and the index where rule and difference are
+            furthest apart.
         ValueError: no input is floating, or a value of f is not finite.
     """
     rng = np.random.default_rng(0) if rng is None else rng
@@ -99,7 +100,9 @@ def _check_first_order(f, inputs, names, rng, level):
     size = sum(float(np.abs(c * y).sum()) for c, y in zip(cotangents, values))
     measured = _slope(f, inputs, directions, cotangents, size, names, level)
     if abs(claimed - measured) > RTOL * abs(measured) + ATOL * max(1.0, size):
-        raise GradientError(_worst(f, inputs, real, cotangents, pulled, size, names, level, claimed, measured))
+        raise GradientError(
+            _worst(f, inputs, real, cotangents, pulled, size, names, level, claimed, measured)
+        )
 
     count = len(inputs)
 
@@ -108,7 +111,10 @@ def _check_first_order(f, inputs, names, rng, level):
         return _gradient(f, args[:count], real, args[count:], create_graph=True)
 
     gradient.__signature__ = inspect.Signature()
-    more = [f"the cotangent of order {level}" if len(cotangents) == 1 else f"cotangent {k}" for k in range(len(cotangents))]
+    more = [
+        f"the cotangent of order {level}" if len(cotangents) == 1 else f"cotangent {k}"
+        for k in range(len(cotangents))
+    ]
     return gradient, [*inputs, *map(_as_input, cotangents)], [*names, *more]
 
 
@@ -120,16 +126,19 @@ def _gradient(f, inputs, real, cotangents, create_graph=False):
             x = leaves[i]
             leaves[i] = x if isinstance(x, Tensor) and x.node is not None else tensor(x, requires_grad=True)
         results = f(*leaves)
-        results = [y for y in (results if isinstance(results, (tuple, list)) else [results])]
+        results = results if isinstance(results, (tuple, list)) else [results]
         pairs = [(y, c) for y, c in zip(results, cotangents) if y.node is not None]
         if not pairs:
             return [np.zeros(np.shape(inputs[i])) for i in real]
-        found = gradients([y for y, _ in pairs], [leaves[i] for i in real], [c for _, c in pairs], create_graph=create_graph)
+        found = gradients(
+            [y for y, _ in pairs], [leaves[i] for i in real], [c for _, c in pairs], create_graph=create_graph
+        )
     return found if create_graph else [np.asarray(g) for g in found]
 
 
 def _slope(f, inputs, directions, cotangents, size, names, level):
-    """d/dt of sum(cotangent * f(inputs + t directions)) at 0, by Richardson's extrapolation; refuses kinks."""
+    """d/dt of sum(cotangent * f(inputs + t directions)) at 0, by Richardson's extrapolation; refuses
+    kinks."""
 
     def phi(t):
         moved = [np.asarray(x + t * directions[i]) if i in directions else x for i, x in enumerate(inputs)]
@@ -145,8 +154,8 @@ def _slope(f, inputs, directions, cotangents, size, names, level):
     if not abs(wide - narrow) < KINK * scale or not abs(wide_jump - 2 * jump) < KINK * scale:
         where = ", ".join(names[i] for i in directions)
         raise KinkError(
-            f"{_name(f)}: order {level}: a kink at this {where}: slopes {wide:.6g} and {narrow:.6g} with steps {STEP:g} and "
-            f"{STEP / 2:g}, jump {jump:.3g}; choose inputs away from it"
+            f"{_name(f)}: order {level}: a kink at this {where}: slopes {wide:.6g} and {narrow:.6g} with "
+            f"steps {STEP:g} and {STEP / 2:g}, jump {jump:.3g}; choose inputs away from it"
         )
     return (4 * narrow - wide) / 3
 
@@ -168,5 +177,7 @@ def _worst(f, inputs, real, cotangents, pulled, size, names, level, claimed, mea
     place = ""
     if worst[1]:
         name, index, rule, slope = worst[1]
-        place = f"; worst at {name}[{', '.join(map(str, index))}]: the rule gives {rule:.9g}, differences {slope:.9g}"
-    return f"{_name(f)}: order {level}: along a random direction the rules give {claimed:.9g}, differences {measured:.9g}{place}"
+        at = ", ".join(map(str, index))
+        place = f"; worst at {name}[{at}]: the rule gives {rule:.9g}, differences {slope:.9g}"
+    sides = f"the rules give {claimed:.9g}, differences {measured:.9g}"
+    return f"{_name(f)}: order {level}: along a random direction {sides}{place}"

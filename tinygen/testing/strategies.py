@@ -1,7 +1,8 @@
-"""Hypothesis strategies: arrays in awkward memory layouts, and valid inputs for any operation, from its domain.
+"""Hypothesis strategies: arrays in awkward memory layouts, and valid inputs for any operation, from its
+domain.
 
-    @given(strategies.arrays(shape=(3, None), low=0.1))          # None: a size from 0 to 4
-    @given(strategies.inputs(tg.matmul))                         # (tuple of arrays, attributes)
+@given(strategies.arrays(shape=(3, None), low=0.1))          # None: a size from 0 to 4
+@given(strategies.inputs(tg.matmul))                         # (tuple of arrays, attributes)
 """
 
 import itertools
@@ -63,15 +64,19 @@ def arrays(draw, shape=None, *, dtype=None, low=-2.0, high=2.0, avoid=(), distin
     """Read-only float arrays.
 
     Args:
-        shape: a tuple, where None stands for any size from 0 to 4; by default any shape, 0-d and empty included.
+        shape: a tuple, where None stands for any size from 0 to 4; by default any shape, 0-d and empty
+            included.
         dtype: np.float32 or np.float64; by default either.
-        low, high: the range of the values. avoid: points to keep away from. distinct: no two values near each other.
+        low, high: the range of the values. avoid: points to keep away from. distinct: no two values near each
+            other.
         layout: one of LAYOUTS, "broadcast" (values repeated by stride 0), or "any" of all these.
     """
     shape = draw(shapes()) if shape is None else tuple(draw(sizes()) if n is None else n for n in shape)
     dtype = draw(st.sampled_from((np.float32, np.float64))) if dtype is None else dtype
-    layout = draw(st.sampled_from(LAYOUTS + (() if distinct else ("broadcast",)))) if layout == "any" else layout
-    drawn = shape[:-1] + (1,) if layout == "broadcast" and shape else shape
+    layout = (
+        draw(st.sampled_from(LAYOUTS + (() if distinct else ("broadcast",)))) if layout == "any" else layout
+    )
+    drawn = (*shape[:-1], 1) if layout == "broadcast" and shape else shape
     array = _real(draw(generators()), drawn, low, high, avoid, distinct).astype(dtype)
     if layout == "broadcast":
         return np.broadcast_to(array, shape)
@@ -98,7 +103,8 @@ def _real(rng, shape, low, high, avoid=(), distinct=False):
 
 @st.composite
 def inputs(draw, operation, dtype=np.float64):
-    """(arrays, attributes) for a call of `operation`, from its domain; elementwise on any shape if it states none."""
+    """(arrays, attributes) for a call of `operation`, from its domain; elementwise on any shape if it states
+    none."""
     domain = operation.domains
     case = draw(st.sampled_from(domain.cases)) if domain.cases else Case(None, {}, {})
     if case.shapes is None:
@@ -107,12 +113,18 @@ def inputs(draw, operation, dtype=np.float64):
         drawn, letters = draw(_written(case.shapes))
     names = domain.inputs if len(domain.inputs) >= len(drawn) else domain.inputs * len(drawn)
     rng = draw(generators())
-    together = [i for i, name in enumerate(names) if case.values.get(name, Values()).distinct and drawn[i] is not None]
-    made = [None if shape is None else _values(rng, shape, case.values.get(name, Values()), letters, dtype)
-            for name, shape in zip(names, drawn)]
+    together = [
+        i for i, name in enumerate(names) if case.values.get(name, Values()).distinct and drawn[i] is not None
+    ]
+    made = [
+        None if shape is None else _values(rng, shape, case.values.get(name, Values()), letters, dtype)
+        for name, shape in zip(names, drawn)
+    ]
     if len(together) > 1:  # distinct across inputs too: draw them as one
         values = case.values[names[together[0]]]
-        pool = _real(rng, (sum(made[i].size for i in together),), values.low, values.high, values.avoid, True).astype(dtype)
+        pool = _real(
+            rng, (sum(made[i].size for i in together),), values.low, values.high, values.avoid, True
+        ).astype(dtype)
         for i, part in zip(together, np.split(pool, np.cumsum([made[i].size for i in together])[:-1])):
             made[i] = part.reshape(drawn[i])
     present = tuple(shape for shape in drawn if shape is not None)

@@ -1,4 +1,5 @@
-"""Every operation, by name. Each is a function of arrays or Tensors; see primitive.py for how rules are read."""
+"""Every operation, by name. Each is a function of arrays or Tensors; see primitive.py for how rules are
+read."""
 
 from .activations import dropout, elu, erf, gelu, leaky_relu, relu, sigmoid, silu, softplus, tanh
 from .arithmetic import (

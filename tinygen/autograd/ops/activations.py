@@ -89,33 +89,29 @@ silu.rules(x=_silu_x)
 silu.domain()
 
 
-# erf by rational approximations on three intervals. W. J. Cody, Rational Chebyshev approximations for the error function,
-# Mathematics of Computation 23 (1969), tables 2 to 4: coefficients from the highest power of the argument down.
+# erf by rational approximations on three intervals. W. J. Cody, Rational Chebyshev approximations for the
+# error function, Mathematics of Computation 23 (1969), tables 2 to 4: coefficients from the highest power of
+# the argument down.
+# fmt: off
 _ERF_SMALL = (
-    (1.85777706184603153e-1, 3.16112374387056560e0, 1.13864154151050156e2, 3.77485237685302021e2, 3.20937758913846947e3),
+    (1.85777706184603153e-1, 3.16112374387056560e0, 1.13864154151050156e2, 3.77485237685302021e2,
+     3.20937758913846947e3),
     (1.0, 2.36012909523441209e1, 2.44024637934444173e2, 1.28261652607737228e3, 2.84423683343917062e3),
 )
 _ERFC_MIDDLE = (
-    (
-        *(2.15311535474403846e-8, 5.64188496988670089e-1, 8.88314979438837594e0, 6.61191906371416295e1),
-        *(2.98635138197400131e2, 8.81952221241769090e2, 1.71204761263407058e3, 2.05107837782607147e3),
-        1.23033935479799725e3,
-    ),
-    (
-        *(1.0, 1.57449261107098347e1, 1.17693950891312499e2, 5.37181101862009858e2, 1.62138957456669019e3),
-        *(3.29079923573345963e3, 4.36261909014324716e3, 3.43936767414372164e3, 1.23033935480374942e3),
-    ),
+    (2.15311535474403846e-8, 5.64188496988670089e-1, 8.88314979438837594e0, 6.61191906371416295e1,
+     2.98635138197400131e2, 8.81952221241769090e2, 1.71204761263407058e3, 2.05107837782607147e3,
+     1.23033935479799725e3),
+    (1.0, 1.57449261107098347e1, 1.17693950891312499e2, 5.37181101862009858e2, 1.62138957456669019e3,
+     3.29079923573345963e3, 4.36261909014324716e3, 3.43936767414372164e3, 1.23033935480374942e3),
 )
 _ERFC_LARGE = (
-    (
-        *(1.63153871373020978e-2, 3.05326634961232344e-1, 3.60344899949804439e-1, 1.25781726111229246e-1),
-        *(1.60837851487422766e-2, 6.58749161529837803e-4),
-    ),
-    (
-        *(1.0, 2.56852019228982242e0, 1.87295284992346725e0, 5.27905102951428412e-1),
-        *(6.05183413124413191e-2, 2.33520497626869185e-3),
-    ),
+    (1.63153871373020978e-2, 3.05326634961232344e-1, 3.60344899949804439e-1, 1.25781726111229246e-1,
+     1.60837851487422766e-2, 6.58749161529837803e-4),
+    (1.0, 2.56852019228982242e0, 1.87295284992346725e0, 5.27905102951428412e-1, 6.05183413124413191e-2,
+     2.33520497626869185e-3),
 )
+# fmt: on
 
 
 def _ratio(z, coefficients):
@@ -152,7 +148,8 @@ def gelu(x, /, approximate="none"):
     """x Phi(x), with Phi the normal distribution function (Hendrycks & Gimpel 2016).
 
     Args:
-        approximate: "none" for the exact form, "tanh" for 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))), as in GPT-2.
+        approximate: "none" for the exact form, "tanh" for 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))), as
+            in GPT-2.
     """
     if approximate == "none":
         return 0.5 * x * (1 + erf(x * (1 / SQRT_2)))
@@ -163,7 +160,9 @@ def gelu(x, /, approximate="none"):
 
 def _gelu_x(g, x, approximate):
     if approximate == "none":  # Phi(x) + x phi(x)
-        return g * (0.5 * (1 + erf(x * (1 / SQRT_2))) + x * (exp(-0.5 * square(x)) * (1 / math.sqrt(2 * math.pi))))
+        return g * (
+            0.5 * (1 + erf(x * (1 / SQRT_2))) + x * (exp(-0.5 * square(x)) * (1 / math.sqrt(2 * math.pi)))
+        )
     t = tanh(SQRT_2_OVER_PI * (x + 0.044715 * x * x * x))
     return g * (0.5 * (1 + t) + 0.5 * x * (1 - t * t) * (SQRT_2_OVER_PI * (1 + 3 * 0.044715 * x * x)))
 
@@ -174,7 +173,8 @@ gelu.domain(approximate=("none", "tanh"))
 
 @composite
 def dropout(x, mask=None, *, p=0.5):
-    """x with the elements where `mask` is 0 dropped, the others scaled by 1 / (1 - p) (Srivastava et al. 2014).
+    """x with the elements where `mask` is 0 dropped, the others scaled by 1 / (1 - p) (Srivastava et al.
+    2014).
 
     Args:
         mask: zeros and ones that broadcast with x, drawn by the caller with P(0) = p; None drops nothing.

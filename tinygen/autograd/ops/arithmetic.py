@@ -1,8 +1,8 @@
 """Arithmetic, powers, exponentials and comparisons: elementwise, broadcasting as NumPy does.
 
-Singular rules (divide, log, sqrt, power) follow one convention: a zero cotangent stays zero, 0 * inf = 0, so that a branch
-that was not taken sends nothing back. Three products make it so. Each is closed under differentiation (its derivative
-is written in the three again), hence the convention holds at every order.
+Singular rules (divide, log, sqrt, power) follow one convention: a zero cotangent stays zero, 0 * inf = 0, so
+that a branch that was not taken sends nothing back. Three products make it so. Each is closed under
+differentiation (its derivative is written in the three again), hence the convention holds at every order.
 """
 
 import math
@@ -127,7 +127,8 @@ divide.domain(y=Values(-3.0, -0.3))
 
 
 def _power_x(g, x, y):
-    """d x**y / dx = y x**(y-1). A constant exponent is looked at: its rule never divides 0 by 0 nor takes a log."""
+    """d x**y / dx = y x**(y-1). A constant exponent is looked at: its rule never divides 0 by 0 nor takes a
+    log."""
     if isinstance(y, (int, float)):
         if y == 0:
             return zeros_like(g)
@@ -146,7 +147,8 @@ def _power_y(g, x, out):
 
 @primitive
 def power(x, y):
-    """x ** y. With a constant integer y any x is fine; otherwise x is at least 0. 0 ** 0 is 1 with gradient 0."""
+    """x ** y. With a constant integer y any x is fine; otherwise x is at least 0. 0 ** 0 is 1 with gradient
+    0."""
     return x**y
 
 
@@ -281,13 +283,16 @@ minimum.domain(x=Values(distinct=True), y=Values(distinct=True))
 
 @primitive
 def clip(x, /, low=None, high=None):
-    """x, no lower than `low` and no higher than `high` (None: no bound); the gradient passes at the bounds."""
+    """x, no lower than `low` and no higher than `high` (None: no bound); the gradient passes at the
+    bounds."""
     return arrays.of(x).clip(x, low, high)
 
 
 def _clip_x(g, x, low, high):
     x = raw(x)
-    return where((x >= (-math.inf if low is None else low)) & (x <= (math.inf if high is None else high)), g, 0.0)
+    return where(
+        (x >= (-math.inf if low is None else low)) & (x <= (math.inf if high is None else high)), g, 0.0
+    )
 
 
 clip.rules(x=_clip_x)

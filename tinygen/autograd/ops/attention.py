@@ -1,4 +1,5 @@
-"""Scaled dot-product attention (Vaswani et al. 2017, equation 1): fused, with the definition as its reference.
+"""Scaled dot-product attention (Vaswani et al. 2017, equation 1): fused, with the definition as its
+reference.
 
 Letters: T queries, S keys, D head size, E value size; leading axes (batch, heads) broadcast.
 """
@@ -52,12 +53,15 @@ def attention(q, k, v, mask=None, *, causal=False, scale=None):
     """
     if min(q.ndim, k.ndim, v.ndim) < 2 or q.shape[-1] != k.shape[-1] or k.shape[-2] != v.shape[-2]:
         raise ValueError(
-            f"attention: expected q (..., T, D), k (..., S, D), v (..., S, E), got {q.shape}, {k.shape}, {v.shape}"
+            "attention: expected q (..., T, D), k (..., S, D) and v (..., S, E), "
+            f"got {q.shape}, {k.shape} and {v.shape}"
         )
     if mask is not None:
         mask = arrays.as_array(mask)
         if mask.dtype.kind not in "bf":
-            raise TypeError(f"attention: expected a boolean or floating mask, got {mask.dtype}; use mask.astype(bool)")
+            raise TypeError(
+                f"attention: expected a boolean or floating mask, got {mask.dtype}; use mask.astype(bool)"
+            )
     scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
     return kernels.attention(q, k, v, mask, causal, scale)
 

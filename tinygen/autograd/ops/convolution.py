@@ -1,17 +1,18 @@
-"""Two-dimensional convolution, pooling and upsampling. Images are (B, C, H, W), kernels (D, C / groups, kh, kw).
+"""Two-dimensional convolution, pooling and upsampling. Images are (B, C, H, W), kernels (D, C / groups, kh,
+kw).
 
-A convolution is a sum over triples (image x, kernel w, result g): S = sum g . conv(x, w). Its three partial derivatives
-are the convolution itself (with respect to g), the gradient of the image and the gradient of the kernel, and each is
-linear in two of the three. So three primitives, each the derivative of the others, reach every order.
+A convolution is a sum over triples (image x, kernel w, result g): S = sum g . conv(x, w). Its three partial
+derivatives are the convolution itself (with respect to g), the gradient of the image and the gradient of the
+kernel, and each is linear in two of the three. So three primitives, each the derivative of the others, reach
+every order.
 """
 
 from ... import kernels
 from ..domain import Values
 from ..primitive import composite, primitive
-
 from .reductions import max as max_
 from .reductions import mean
-from .shapes import reshape, repeat, stack
+from .shapes import repeat, reshape, stack
 
 
 def pair(value, what):
@@ -23,9 +24,13 @@ def pair(value, what):
 
 
 def _geometry(stride, padding, dilation, groups):
-    geometry = kernels.Geometry(pair(stride, "stride"), pair(padding, "padding"), pair(dilation, "dilation"), groups)
+    geometry = kernels.Geometry(
+        pair(stride, "stride"), pair(padding, "padding"), pair(dilation, "dilation"), groups
+    )
     if min(geometry.stride) < 1 or min(geometry.dilation) < 1 or min(geometry.padding) < 0 or groups < 1:
-        raise ValueError(f"expected stride, dilation and groups of at least 1 and padding of at least 0, got {geometry}")
+        raise ValueError(
+            f"expected stride, dilation and groups of at least 1 and padding of at least 0, got {geometry}"
+        )
     return geometry
 
 
@@ -36,9 +41,13 @@ def out_size(n, k, stride, padding, dilation):
 
 def _check(name, x, weight, channels):
     if x.ndim != 4 or weight.ndim != 4:
-        raise ValueError(f"{name}: expected images (B, C, H, W) and kernels of 4 axes, got {x.shape} and {weight.shape}")
+        raise ValueError(
+            f"{name}: expected images (B, C, H, W) and kernels of 4 axes, got {x.shape} and {weight.shape}"
+        )
     if x.shape[1] != channels:
-        raise ValueError(f"{name}: a kernel of shape {weight.shape} takes {channels} channels, got images {x.shape}")
+        raise ValueError(
+            f"{name}: a kernel of shape {weight.shape} takes {channels} channels, got images {x.shape}"
+        )
 
 
 @primitive
@@ -97,10 +106,14 @@ def conv2d(x, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=1):
     geometry = _geometry(stride, padding, dilation, groups)
     _check("conv2d", x, weight, weight.shape[1] * groups)
     if weight.shape[0] % groups:
-        raise ValueError(f"conv2d: {weight.shape[0]} kernels cannot be shared out to {groups} groups; use a multiple")
+        raise ValueError(
+            f"conv2d: {weight.shape[0]} kernels cannot be shared out to {groups} groups; use a multiple"
+        )
     sizes = zip(x.shape[2:], weight.shape[2:], geometry.stride, geometry.padding, geometry.dilation)
     if any(out_size(*size) < 1 for size in sizes):
-        raise ValueError(f"conv2d: a kernel {weight.shape[2:]} does not fit images {x.shape[2:]}; add padding")
+        raise ValueError(
+            f"conv2d: a kernel {weight.shape[2:]} does not fit images {x.shape[2:]}; add padding"
+        )
     out = convolve(x, weight, geometry)
     return out if bias is None else out + reshape(bias, (1, -1, 1, 1))
 
@@ -121,12 +134,15 @@ def conv_transpose2d(x, weight, bias=None, *, stride=1, padding=0, output_paddin
         (B, D, H', W') with H' = (H - 1) stride - 2 padding + dilation (kh - 1) + output_padding + 1.
 
     Raises:
-        ValueError: channels that do not match, or an output padding that is not smaller than stride or dilation.
+        ValueError: channels that do not match, or an output padding that is not smaller than stride or
+            dilation.
     """
     geometry = _geometry(stride, padding, dilation, groups)
     _check("conv_transpose2d", x, weight, weight.shape[0])
     if x.shape[1] % groups:
-        raise ValueError(f"conv_transpose2d: {x.shape[1]} channels cannot be shared out to {groups} groups; use a multiple")
+        raise ValueError(
+            f"conv_transpose2d: {x.shape[1]} channels cannot be shared out to {groups} groups; use a multiple"
+        )
     extra = pair(output_padding, "output_padding")
     if any(e < 0 or e >= max(s, d) for e, s, d in zip(extra, geometry.stride, geometry.dilation)):
         raise ValueError(f"conv_transpose2d: output_padding {extra} must be smaller than stride or dilation")
@@ -139,7 +155,9 @@ def conv_transpose2d(x, weight, bias=None, *, stride=1, padding=0, output_paddin
 
 
 conv_transpose2d.domain("2 3 3 2, 3 2 2 3, 2", stride=(1, 2), padding=(0, 1))
-conv_transpose2d.domain("1 4 2 3, 4 1 2 2, -", stride=(2,), output_padding=(0, 1), groups=(2,), dilation=(1, 2))
+conv_transpose2d.domain(
+    "1 4 2 3, 4 1 2 2, -", stride=(2,), output_padding=(0, 1), groups=(2,), dilation=(1, 2)
+)
 
 
 def _windows(name, x, size, stride):
@@ -153,7 +171,12 @@ def _windows(name, x, size, stride):
         raise ValueError(f"{name}: a window {size} does not fit images {x.shape[2:]}; use a smaller one")
     return stack(
         [
-            x[:, :, i : i + stride[0] * (height - 1) + 1 : stride[0], j : j + stride[1] * (width - 1) + 1 : stride[1]]
+            x[
+                :,
+                :,
+                i : i + stride[0] * (height - 1) + 1 : stride[0],
+                j : j + stride[1] * (width - 1) + 1 : stride[1],
+            ]
             for i in range(size[0])
             for j in range(size[1])
         ]
@@ -162,7 +185,8 @@ def _windows(name, x, size, stride):
 
 @composite
 def max_pool2d(x, /, size, stride=None):
-    """The maximum of each window: (B, C, H, W) -> (B, C, H', W'). Ties share the gradient. `stride` defaults to `size`."""
+    """The maximum of each window: (B, C, H, W) -> (B, C, H', W'). Ties share the gradient. `stride` defaults
+    to `size`."""
     return max_(_windows("max_pool2d", x, size, stride), 0)
 
 
@@ -174,7 +198,8 @@ def avg_pool2d(x, /, size, stride=None):
 
 @composite
 def upsample(x, /, scale):
-    """Images enlarged by whole factors, each pixel repeated (nearest neighbour): (B, C, H, W) -> (B, C, s H, s W)."""
+    """Images enlarged by whole factors, each pixel repeated (nearest neighbour): (B, C, H, W) -> (B, C, s H,
+    s W)."""
     rows, columns = pair(scale, "upsample")
     return repeat(repeat(x, rows, 2), columns, 3)
 

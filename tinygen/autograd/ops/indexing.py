@@ -1,4 +1,5 @@
-"""Picking elements by index, and putting them back. `getitem` and `scatter_add` are each other's derivative."""
+"""Picking elements by index, and putting them back. `getitem` and `scatter_add` are each other's
+derivative."""
 
 from ... import arrays
 from ..domain import Values
@@ -9,9 +10,12 @@ from .shapes import broadcast_to, reshape
 
 
 def _is_basic(index):
-    """True for an index that picks each element at most once and makes a view: ints, slices, None, Ellipsis."""
+    """True for an index that picks each element at most once and makes a view: ints, slices, None,
+    Ellipsis."""
     parts = index if isinstance(index, tuple) else (index,)
-    return all(part is None or part is Ellipsis or isinstance(part, slice) or type(part) is int for part in parts)
+    return all(
+        part is None or part is Ellipsis or isinstance(part, slice) or type(part) is int for part in parts
+    )
 
 
 def plain_index(index):
@@ -25,13 +29,19 @@ def plain_index(index):
 
 @primitive
 def getitem(x, /, index):
-    """x[index], with basic and advanced indices (ints, slices, None, Ellipsis, integer and boolean arrays)."""
+    """x[index], with basic and advanced indices (ints, slices, None, Ellipsis, integer and boolean
+    arrays)."""
     return x[index]
 
 
 getitem.rules(x=lambda g, x_shape, index: scatter_add(g, index, x_shape))
-getitem.domain("4 5", index=(1, (slice(None), -2), slice(3, 0, -1), (Ellipsis, None, 2), ([0, 3, 0], [1, 1, 1]), [2, 2, -1]))
-getitem.domain("3 4 2", index=((slice(1, None), [0, 0, 3]), ([1, 2], slice(None), [0, 1]), (Ellipsis, [True, False])))
+getitem.domain(
+    "4 5",
+    index=(1, (slice(None), -2), slice(3, 0, -1), (Ellipsis, None, 2), ([0, 3, 0], [1, 1, 1]), [2, 2, -1]),
+)
+getitem.domain(
+    "3 4 2", index=((slice(1, None), [0, 0, 3]), ([1, 2], slice(None), [0, 1]), (Ellipsis, [True, False]))
+)
 
 
 @primitive
@@ -67,15 +77,20 @@ take.domain("n, 2 3", indices=Values(kind="index", high="n"), axis=(None,))
 
 @composite
 def take_along_axis(x, indices, *, axis):
-    """For each place of `indices`, the element of x with that index along `axis` and the same place otherwise.
+    """For each place of `indices`, the element of x with that index along `axis` and the same place
+    otherwise.
 
     x and `indices` have as many axes; sizes of the other axes are equal, or 1 in `indices`.
     """
     indices = plain_index(indices)
     if indices.ndim != x.ndim:
-        raise ValueError(f"take_along_axis: expected indices with {x.ndim} axes as x has, got shape {indices.shape}")
+        raise ValueError(
+            f"take_along_axis: expected indices with {x.ndim} axes as x has, got shape {indices.shape}"
+        )
     lib = arrays.of(indices)
-    index = [lib.arange(n).reshape([-1 if i == j else 1 for j in range(x.ndim)]) for i, n in enumerate(x.shape)]
+    index = [
+        lib.arange(n).reshape([-1 if i == j else 1 for j in range(x.ndim)]) for i, n in enumerate(x.shape)
+    ]
     index[axis] = indices
     return getitem(x, tuple(index))
 
@@ -86,7 +101,8 @@ take_along_axis.domain("n m, 1 m", indices=Values(kind="index", high="n"), axis=
 
 @composite
 def index_add(x, index, y):
-    """x with y added at `index` (as in x[index] += y, but a new value); repeated places get every addition."""
+    """x with y added at `index` (as in x[index] += y, but a new value); repeated places get every
+    addition."""
     index = plain_index(index)
     return x + scatter_add(broadcast_to(y, raw(x)[index].shape), index, x.shape)
 
@@ -96,14 +112,17 @@ index_add.domain("4 n, 3, 3 n", index=Values(kind="index", high=4))
 
 @composite
 def embedding(weight, indices):
-    """Rows of `weight` (V, C) for integer `indices` (...): result (..., C). Rows that occur twice add their gradients.
+    """Rows of `weight` (V, C) for integer `indices` (...): result (..., C). Rows that occur twice add their
+    gradients.
 
     Raises:
         TypeError: indices that are not integers. IndexError: an index outside [-V, V).
     """
     indices = arrays.as_array(plain_index(indices))
     if indices.dtype.kind not in "iu":
-        raise TypeError(f"embedding: expected integer indices, got {indices.dtype}; use .astype on the array first")
+        raise TypeError(
+            f"embedding: expected integer indices, got {indices.dtype}; use .astype on the array first"
+        )
     return getitem(weight, indices)
 
 

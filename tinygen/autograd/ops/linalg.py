@@ -10,7 +10,8 @@ from .shapes import broadcast_to, expand_dims, reshape, swapaxes
 
 @primitive
 def matmul(x, y):
-    """x @ y: (..., n, k) @ (..., k, m) -> (..., n, m), leading axes broadcast; a 1-D input is a row or a column.
+    """x @ y: (..., n, k) @ (..., k, m) -> (..., n, m), leading axes broadcast; a 1-D input is a row or a
+    column.
 
     Raises:
         ValueError: the inner sizes differ, or an input is 0-d.
@@ -19,7 +20,9 @@ def matmul(x, y):
         raise ValueError("matmul: expected at least 1 dimension on both sides; use * for scalars")
     if x.shape[-1] != (y.shape[-2] if y.ndim > 1 else y.shape[0]):
         inner = x.shape[-1], y.shape[-2] if y.ndim > 1 else y.shape[0]
-        raise ValueError(f"matmul: {x.shape} @ {y.shape}: the inner sizes {inner[0]} and {inner[1]} differ; transpose one")
+        raise ValueError(
+            f"matmul: {x.shape} @ {y.shape}: the inner sizes {inner[0]} and {inner[1]} differ; transpose one"
+        )
     return arrays.of(x).matmul(x, y)
 
 
@@ -49,12 +52,14 @@ matmul.domain("k, k")
 
 @primitive
 def contraction(*xs, subscripts):
-    """einsum with every index named and an explicit result: what `einsum` comes down to, and what its rule is made of."""
+    """einsum with every index named and an explicit result: what `einsum` comes down to, and what its rule is
+    made of."""
     return arrays.of(*xs).einsum(subscripts, *xs)
 
 
 def _contraction_x(g, i, xs, subscripts):
-    """Swap operand i with the result. Indices that only operand i has were summed: their gradient is constant."""
+    """Swap operand i with the result. Indices that only operand i has were summed: their gradient is
+    constant."""
     terms, result = subscripts.split("->")
     terms = terms.split(",")
     others = [term for j, term in enumerate(terms) if j != i]
@@ -76,7 +81,8 @@ contraction.domain("2 3 4", subscripts=("abc->ca", "abc->b", "abc->"))
 
 @composite
 def einsum(subscripts, *xs):
-    """Einstein summation in NumPy's notation: `einsum("bij,bjk->bik", x, y)`; ellipses and repeated indices too.
+    """Einstein summation in NumPy's notation: `einsum("bij,bjk->bik", x, y)`; ellipses and repeated indices
+    too.
 
     Raises:
         ValueError: as many terms as operands are needed, each with a letter for every axis.
@@ -84,15 +90,21 @@ def einsum(subscripts, *xs):
     terms, arrow, result = subscripts.replace(" ", "").partition("->")
     terms = terms.split(",")
     if len(terms) != len(xs):
-        raise ValueError(f"einsum: {subscripts!r} has {len(terms)} terms for {len(xs)} operands; write one term for each")
+        raise ValueError(
+            f"einsum: {subscripts!r} has {len(terms)} terms for {len(xs)} operands; write one term for each"
+        )
     spare = [letter for letter in string.ascii_letters if letter not in subscripts]
-    wide = max((x.ndim - len(term.replace("...", "")) for term, x in zip(terms, xs) if "..." in term), default=0)
+    wide = max(
+        (x.ndim - len(term.replace("...", "")) for term, x in zip(terms, xs) if "..." in term), default=0
+    )
     dots = "".join(spare[:wide])
     operands = []
     for k, (term, x) in enumerate(zip(terms, xs)):
         more = x.ndim - len(term.replace("...", ""))
         if more and "..." not in term or more < 0:
-            raise ValueError(f"einsum: term {term!r} of {subscripts!r} does not fit shape {x.shape}; name every axis")
+            raise ValueError(
+                f"einsum: term {term!r} of {subscripts!r} does not fit shape {x.shape}; name every axis"
+            )
         term = term.replace("...", dots[wide - more :])
         while len(set(term)) < len(term):
             x, term = _diagonal(x, term)
@@ -138,7 +150,9 @@ outer.domain("n k, m")
 def linear(x, weight, bias=None):
     """x @ weight.T + bias: x (..., C), weight (D, C), bias (D,) -> (..., D)."""
     if x.shape[-1:] != weight.shape[1:]:
-        raise ValueError(f"linear: expected (..., {weight.shape[-1]}) for a weight of shape {weight.shape}, got x {x.shape}")
+        raise ValueError(
+            f"linear: a weight of shape {weight.shape} takes x (..., {weight.shape[-1]}), got {x.shape}"
+        )
     out = arrays.of(x).matmul(x, weight.T)
     if bias is None:
         return out

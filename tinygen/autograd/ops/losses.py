@@ -1,15 +1,13 @@
 """Losses that take logits: cross-entropy over classes, and for independent bits. In nats."""
 
-
 from ... import arrays, kernels
 from ..domain import Values
 from ..engine import Tensor
 from ..primitive import composite, primitive
-from .arithmetic import where
 from .activations import sigmoid
+from .arithmetic import where
 from .indexing import take_along_axis
 from .reductions import log_softmax, mean, sum
-
 
 
 def _cross_entropy_reference(logits, targets, *, ignore_index=-100, label_smoothing=0.0):
@@ -31,11 +29,13 @@ def token_cross_entropy(logits, targets, *, ignore_index=-100, label_smoothing=0
 
 
 token_cross_entropy.rules(
-    logits=lambda g, logits, targets, log_total, ignore_index, label_smoothing: kernels.cross_entropy_backward(
-        g, logits, targets, log_total, ignore_index, label_smoothing
+    logits=lambda g, logits, targets, log_total, ignore_index, label_smoothing: (
+        kernels.cross_entropy_backward(g, logits, targets, log_total, ignore_index, label_smoothing)
     )
 )
-token_cross_entropy.domain("n C, n", targets=Values(kind="index", low=0, high="C"), label_smoothing=(0.0, 0.1))
+token_cross_entropy.domain(
+    "n C, n", targets=Values(kind="index", low=0, high="C"), label_smoothing=(0.0, 0.1)
+)
 token_cross_entropy.domain("2 n C, 2 n", targets=Values(kind="index", low=0, high="C"), ignore_index=(0,))
 
 
@@ -49,18 +49,25 @@ def cross_entropy(logits, targets, *, ignore_index=-100, label_smoothing=0.0, re
         reduction: "mean" over the targets that count (0 if none does), "sum", or "none".
 
     Raises:
-        ValueError: shapes that do not match, or an unknown reduction. TypeError: targets that are not integers.
+        ValueError: shapes that do not match, or an unknown reduction. TypeError: targets that are not
+            integers.
         IndexError: a target outside [0, C).
     """
     logits = logits if isinstance(logits, Tensor) else arrays.as_array(logits)
     targets = arrays.as_array(targets.data if isinstance(targets, Tensor) else targets)
     if targets.dtype.kind not in "iu":
-        raise TypeError(f"cross_entropy: expected integer targets, got {targets.dtype}; one-hot targets need .argmax(-1)")
+        raise TypeError(
+            f"cross_entropy: expected integer targets, got {targets.dtype}; one-hot targets need .argmax(-1)"
+        )
     if logits.shape[:-1] != targets.shape:
-        raise ValueError(f"cross_entropy: logits {logits.shape} need targets of shape {logits.shape[:-1]}, got {targets.shape}")
+        raise ValueError(
+            f"cross_entropy: logits {logits.shape} need targets {logits.shape[:-1]}, got {targets.shape}"
+        )
     alive = targets != ignore_index
     if bool((alive & ((targets < 0) | (targets >= logits.shape[-1]))).any()):
-        raise IndexError(f"cross_entropy: a target lies outside [0, {logits.shape[-1]}) and is not ignore_index={ignore_index}")
+        raise IndexError(
+            f"cross_entropy: a target is outside [0, {logits.shape[-1]}) and not ignore_index={ignore_index}"
+        )
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"cross_entropy: expected 0 <= label_smoothing <= 1, got {label_smoothing}")
     losses = token_cross_entropy(logits, targets, ignore_index=ignore_index, label_smoothing=label_smoothing)
@@ -73,12 +80,15 @@ def cross_entropy(logits, targets, *, ignore_index=-100, label_smoothing=0.0, re
     raise ValueError(f"cross_entropy: expected reduction 'mean', 'sum' or 'none', got {reduction!r}")
 
 
-cross_entropy.domain("n C, n", targets=Values(kind="index", low=0, high="C"), reduction=("mean", "sum", "none"))
+cross_entropy.domain(
+    "n C, n", targets=Values(kind="index", low=0, high="C"), reduction=("mean", "sum", "none")
+)
 
 
 @primitive
 def bce_with_logits(logits, targets):
-    """-y log s(x) - (1 - y) log(1 - s(x)) of each element, for logits x and targets y in [0, 1]: finite at any finite x."""
+    """-y log s(x) - (1 - y) log(1 - s(x)) of each element, for logits x and targets y in [0, 1]: finite at
+    any finite x."""
     lib = arrays.of(logits, targets)
     return lib.maximum(logits, 0) - logits * targets + lib.log1p(lib.exp(-lib.abs(logits)))
 

@@ -10,7 +10,8 @@ from .shapes import reshape
 
 
 def _normalise_reference(x, weight=None, bias=None, *, axes, shape, eps):
-    """y = (x - mean) / sqrt(var + eps) * weight + bias, statistics over `axes`; weight and bias of `shape`."""
+    """y = (x - mean) / sqrt(var + eps) * weight + bias, statistics over `axes`; weight and bias of
+    `shape`."""
     centred = x - mean(x, axes, True)
     y = centred / sqrt(mean(square(centred), axes, True) + eps)
     y = y if weight is None else y * reshape(weight, shape)
@@ -34,7 +35,8 @@ normalise.domain("2 3 4, 3, -", axes=((0, 2),), shape=((1, 3, 1),), eps=(1e-3,))
 
 @composite
 def layer_norm(x, weight=None, bias=None, *, eps=1e-5):
-    """Normalise over the last axis (Ba et al. 2016): x (..., C), weight and bias (C,) or None; variance is biased."""
+    """Normalise over the last axis (Ba et al. 2016): x (..., C), weight and bias (C,) or None; variance is
+    biased."""
     _check("layer_norm", weight, bias, x.shape[-1])
     return normalise(x, weight, bias, axes=(-1,), shape=(-1,), eps=eps)
 
@@ -62,13 +64,16 @@ batch_norm.domain("3 2 2 2, 2, 2", eps=(1e-3,))
 
 @composite
 def group_norm(x, weight=None, bias=None, *, groups, eps=1e-5):
-    """Normalise each example's channels in `groups` groups (Wu & He 2018): x (B, C, ...), weight and bias (C,) or None.
+    """Normalise each example's channels in `groups` groups (Wu & He 2018): x (B, C, ...), weight and bias
+    (C,) or None.
 
     Raises:
         ValueError: `groups` does not divide C.
     """
     if x.ndim < 2 or x.shape[1] % groups:
-        raise ValueError(f"group_norm: expected (B, C, ...) with C a multiple of {groups}, got shape {x.shape}")
+        raise ValueError(
+            f"group_norm: expected (B, C, ...) with C a multiple of {groups}, got shape {x.shape}"
+        )
     _check("group_norm", weight, bias, x.shape[1])
     grouped = reshape(x, (x.shape[0], groups, math.prod(x.shape[1:]) // groups))
     out = reshape(normalise(grouped, None, None, axes=(-1,), shape=(-1,), eps=eps), x.shape)
@@ -88,7 +93,8 @@ def _rms_norm_reference(x, weight=None, *, eps=1e-5):
 
 @primitive(reference=_rms_norm_reference, saves=("scale",))
 def rms_norm(x, weight=None, *, eps=1e-5):
-    """Divide by the root mean square over the last axis (Zhang & Sennrich 2019): x (..., C), weight (C,) or None."""
+    """Divide by the root mean square over the last axis (Zhang & Sennrich 2019): x (..., C), weight (C,) or
+    None."""
     _check("rms_norm", weight, None, x.shape[-1])
     return kernels.rms_norm(x, weight, eps)
 

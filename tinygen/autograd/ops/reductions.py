@@ -1,4 +1,5 @@
-"""Reductions and scans. `axis` is None (all axes), an int or a tuple; `keepdims` leaves reduced axes with size 1."""
+"""Reductions and scans. `axis` is None (all axes), an int or a tuple; `keepdims` leaves reduced axes with
+size 1."""
 
 import math
 import operator
@@ -63,7 +64,9 @@ def var(x, /, axis=None, ddof=0, keepdims=False):
     """The variance over `axis`: squared distances from the mean, summed and divided by (count - ddof)."""
     n = count(x.shape, axis)
     if n - ddof <= 0:
-        raise ValueError(f"var: {n} elements leave {n - ddof} degrees of freedom with ddof={ddof}; reduce more of them")
+        raise ValueError(
+            f"var: {n} elements leave {n - ddof} degrees of freedom with ddof={ddof}; reduce more of them"
+        )
     return sum(square(x - mean(x, axis, True)), axis, keepdims) * (1 / (n - ddof))
 
 
@@ -181,8 +184,9 @@ cumsum.domain("n m k", axis=SOME_AXIS)
 
 # ------------------------------------------------------------------ products, exact with zeros at every order
 #
-# Dividing the product by each factor fails at zeros. The derivative of a product is the product of the others: once by
-# scans from both sides (the fast rule), and for higher orders by differentiating a tree of pairwise multiplications.
+# Dividing the product by each factor fails at zeros. The derivative of a product is the product of the
+# others: once by scans from both sides (the fast rule), and for higher orders by differentiating a tree of
+# pairwise multiplications.
 
 
 def _prod_reference(x, /, axis=None, keepdims=False):

@@ -1,4 +1,5 @@
-"""Moving elements about: reshape, transpose, join, cut, repeat. No arithmetic, so every rule is another move."""
+"""Moving elements about: reshape, transpose, join, cut, repeat. No arithmetic, so every rule is another
+move."""
 
 import math
 
@@ -62,7 +63,9 @@ moveaxis.domain("n m k", source=(0, 1, -1), destination=(0, 2, -2))
 def expand_dims(x, /, axis):
     """x with an axis of size 1 inserted at `axis`."""
     if not -x.ndim - 1 <= axis <= x.ndim:
-        raise ValueError(f"expand_dims: axis {axis} is out of range for {x.ndim} dimensions; use {-x.ndim - 1} to {x.ndim}")
+        raise ValueError(
+            f"expand_dims: axis {axis} is out of range for {x.ndim} dimensions; use {-x.ndim - 1} to {x.ndim}"
+        )
     shape = list(x.shape)
     shape.insert(axis % (x.ndim + 1), 1)
     return reshape(x, tuple(shape))
@@ -78,11 +81,19 @@ def squeeze(x, /, axis=None):
     Raises:
         ValueError: a given axis has another size.
     """
-    chosen = [i for i, n in enumerate(x.shape) if n == 1] if axis is None else [axis] if isinstance(axis, int) else axis
+    chosen = (
+        [i for i, n in enumerate(x.shape) if n == 1]
+        if axis is None
+        else [axis]
+        if isinstance(axis, int)
+        else axis
+    )
     chosen = [a % x.ndim for a in chosen]
     for a in chosen:
         if x.shape[a] != 1:
-            raise ValueError(f"squeeze: axis {a} of shape {x.shape} has size {x.shape[a]}; only size 1 can go")
+            raise ValueError(
+                f"squeeze: axis {a} of shape {x.shape} has size {x.shape[a]}; only size 1 can go"
+            )
     return reshape(x, tuple(n for i, n in enumerate(x.shape) if i not in chosen))
 
 
@@ -134,7 +145,8 @@ stack.domain("n m, n m", axis=(0, 1, -1))
 
 @composite
 def split(x, /, sections, axis=0):
-    """A list of parts of x along `axis`: as many equal ones as the int `sections` says, or cut at a list of places.
+    """A list of parts of x along `axis`: as many equal ones as the int `sections` says, or cut at a list of
+    places.
 
     Raises:
         ValueError: `sections` does not divide the axis.
@@ -142,7 +154,9 @@ def split(x, /, sections, axis=0):
     n = x.shape[axis]
     if isinstance(sections, int):
         if sections < 1 or n % sections:
-            raise ValueError(f"split: {sections} equal parts of size {n} do not exist; pass a list of places instead")
+            raise ValueError(
+                f"split: {sections} equal parts of size {n} do not exist; pass a list of places instead"
+            )
         sections = [n // sections * k for k in range(1, sections)]
     ahead = (slice(None),) * (axis % x.ndim)
     return [x[(*ahead, slice(start, stop))] for start, stop in zip([0, *sections], [*sections, n])]
@@ -208,7 +222,8 @@ flip.domain("n m", axis=(None, 0, -1, (0, 1)))
 
 @composite
 def roll(x, /, shift, axis=None):
-    """x with its elements moved `shift` places along `axis`, around the end; flattened first when it is None."""
+    """x with its elements moved `shift` places along `axis`, around the end; flattened first when it is
+    None."""
     if axis is None:
         return reshape(roll(reshape(x, (-1,)), shift, 0), x.shape)
     n = x.shape[axis]
