@@ -355,7 +355,8 @@ def test_operators_with_numbers_arrays_and_tensors_on_either_side():
     x, a = leaf(1.0, 2.0), np.array([3.0, 5.0])
     for got, expected in [
         (2 + x, [3, 4]), (x - 1, [0, 1]), (1 - x, [0, -1]), (a - x, [2, 3]), (x * a, [3, 10]),
-        (a / x, [3, 2.5]), (x**2, [1, 4]), (2**x, [2, 4]), (a @ x, 13), (-x, [-1, -2]), (abs(-x), [1, 2]), (+x, [1, 2]),
+        (a / x, [3, 2.5]), (x**2, [1, 4]), (2**x, [2, 4]), (a @ x, 13), (-x, [-1, -2]), (abs(-x), [1, 2]),
+        (+x, [1, 2]),
     ]:  # fmt: skip
         assert isinstance(got, tg.Tensor) and got.requires_grad
         np.testing.assert_allclose(got.numpy(), expected)

@@ -196,9 +196,9 @@ def _getitem(self, index):
 
 
 _METHODS = (
-    "abs astype clip cos cumprod cumsum erf exp expand_dims expm1 flatten flip log log1p log_softmax logsumexp "
-    "max mean min moveaxis norm prod relu repeat roll sigmoid sign sin softmax softplus sqrt square squeeze std "
-    "sum swapaxes take tanh tril triu var argmax argmin"
+    "abs astype clip cos cumprod cumsum erf exp expand_dims expm1 flatten flip log log1p log_softmax "
+    "logsumexp max mean min moveaxis norm prod relu repeat roll sigmoid sign sin softmax softplus sqrt "
+    "square squeeze std sum swapaxes take tanh tril triu var argmax argmin"
 ).split()
 _OPERATORS = {
     "add": ops.add,

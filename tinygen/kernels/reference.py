@@ -161,12 +161,17 @@ def cross_entropy(logits, targets, ignore_index, label_smoothing):
 
 
 def cross_entropy_backward(g, logits, targets, log_total, ignore_index, label_smoothing):
-    """p - (1 - e) [c = target] - e / C, and 0 where the target is ignored."""
+    """c - p sum(c) with c = -(1 - e) [class = target] - e / C the cotangent of log p: p + c, as c sums to -1.
+
+    A class of logit -inf takes no part, and 0 is for targets that are ignored.
+    """
     lib = arrays.of(logits)
     alive = (targets != ignore_index)[..., None]
     classes = lib.arange(logits.shape[-1])
     hit = (classes == targets[..., None]).astype(logits.dtype)
-    d = lib.exp(logits - log_total) - (1 - label_smoothing) * hit - label_smoothing / logits.shape[-1]
+    c = -(1 - label_smoothing) * hit - label_smoothing / logits.shape[-1]
+    c = lib.where(logits == -math.inf, 0, c)
+    d = c - lib.exp(logits - log_total) * c.sum(axis=-1, keepdims=True)
     return lib.where(alive, d * g[..., None], 0)
 
 

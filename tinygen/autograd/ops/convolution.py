@@ -68,23 +68,30 @@ def convolve_kernel(x, g, /, geometry, shape):
     return kernels.convolve_kernel(x, g, geometry, shape)
 
 
+def _convolve_to(x, w, geometry, shape):
+    """The part of a convolution that has `shape`: the image may be larger than the result's size calls for."""
+    out = convolve(x, w, geometry)
+    return out if out.shape == shape else out[:, :, : shape[2], : shape[3]]
+
+
 convolve.rules(
     x=lambda g, w, x_shape, geometry: convolve_image(g, w, geometry, x_shape),
     w=lambda g, x, w_shape, geometry: convolve_kernel(x, g, geometry, w_shape),
 )
 convolve_image.rules(
-    g=lambda h, w, geometry: convolve(h, w, geometry),
+    g=lambda h, w, g_shape, geometry: _convolve_to(h, w, geometry, g_shape),
     w=lambda h, g, w_shape, geometry: convolve_kernel(h, g, geometry, w_shape),
 )
 convolve_kernel.rules(
     x=lambda h, g, x_shape, geometry: convolve_image(g, h, geometry, x_shape),
-    g=lambda h, x, geometry: convolve(x, h, geometry),
+    g=lambda h, x, g_shape, geometry: _convolve_to(x, h, geometry, g_shape),
 )
 _PLAIN, _RICH = _geometry(1, 0, 1, 1), _geometry((2, 1), (1, 0), (1, 2), 2)
 convolve.domain("2 2 4 3, 3 2 2 2", geometry=(_PLAIN,))
 convolve.domain("1 4 4 5, 2 2 2 3", geometry=(_RICH,))
 convolve_image.domain("2 3 3 2, 3 2 2 2", geometry=(_PLAIN,), shape=((2, 2, 4, 3),))
 convolve_image.domain("1 2 3 1, 2 2 2 3", geometry=(_RICH,), shape=((1, 4, 4, 5),))
+convolve_image.domain("1 2 2 1, 2 2 2 3", geometry=(_RICH,), shape=((1, 4, 5, 5),))
 convolve_kernel.domain("2 2 4 3, 2 3 3 2", geometry=(_PLAIN,), shape=((3, 2, 2, 2),))
 convolve_kernel.domain("1 4 4 5, 1 2 3 1", geometry=(_RICH,), shape=((2, 2, 2, 3),))
 
