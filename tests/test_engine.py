@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import tinygen as tg
-from tinygen.autograd.engine import Leaf, current_mode
+from tinygen.autograd.engine import Leaf
+from tinygen.autograd.modes import current_mode
 from tinygen.autograd.tensor import NOT_DIFFERENTIABLE
 
 

@@ -10,19 +10,15 @@ therefore a sort by a counter and a loop, and a chain of 100,000 operations is n
     Griewank & Walther, Evaluating Derivatives (2008), chapter 3: the reverse mode.
 """
 
-import contextlib
-import functools
-import inspect
 import itertools
 import math
-import sys
 import weakref
-from contextvars import ContextVar
 from operator import attrgetter
 
 import numpy as np
 
 from .. import arrays
+from .modes import current_mode, require_finite
 
 tick = itertools.count().__next__  # the counter behind Node.order
 
@@ -84,123 +80,21 @@ class Tensor:
         self.grad = None
 
 
-# ------------------------------------------------------------------ modes
+class _Alias:
+    """The plan of a node that changes nothing."""
+
+    name, direct, steps = "alias", True, ((lambda g: g, None, None),)
+
+    def pull(self, node, g, needed, create_graph):
+        return [g]
 
 
-class Mode:
-    """What calls of operations do besides computing. One immutable object per combination, so that `is`
-    compares."""
-
-    __slots__ = ("recording", "anomaly")
-
-    def __init__(self, recording, anomaly):
-        self.recording, self.anomaly = recording, anomaly
+_ALIAS = _Alias()
 
 
-_MODES = {(r, a): Mode(r, a) for r in (True, False) for a in (True, False)}
-PLAIN = _MODES[True, False]  # record, and look for nothing: the hot path
-_mode = ContextVar("tinygen_mode", default=PLAIN)
-current_mode = _mode.get
-
-
-class _Switch(contextlib.ContextDecorator):
-    """A context manager and decorator that changes the mode. Decorated generators hold it only while they
-    run."""
-
-    def __init__(self, **changes):
-        self._changes, self._tokens = changes, []
-
-    def __enter__(self):
-        now = current_mode()
-        wanted = {"recording": now.recording, "anomaly": now.anomaly, **self._changes}
-        self._tokens.append(_mode.set(_MODES[wanted["recording"], wanted["anomaly"]]))
-        return self
-
-    def __exit__(self, *error):
-        _mode.reset(self._tokens.pop())
-
-    def _recreate_cm(
-        self,
-    ):  # what ContextDecorator enters at each call: a fresh one, so threads share nothing
-        return type(self)()
-
-    def __call__(self, function):
-        if inspect.iscoroutinefunction(function):
-
-            @functools.wraps(function)
-            async def coroutine(*args, **kwargs):
-                with self._recreate_cm():
-                    return await function(*args, **kwargs)
-
-            return coroutine
-        if not inspect.isgeneratorfunction(function):
-            return super().__call__(function)
-
-        @functools.wraps(function)
-        def generator(*args, **kwargs):
-            inner, action, value = function(*args, **kwargs), "send", None
-            while True:
-                with self._recreate_cm():
-                    try:
-                        item = getattr(inner, action)(value)
-                    except StopIteration as stop:
-                        return stop.value
-                try:
-                    action, value = "send", (yield item)
-                except GeneratorExit:
-                    with self._recreate_cm():
-                        inner.close()
-                    raise
-                except BaseException as error:
-                    action, value = "throw", error
-
-        return generator
-
-
-class no_grad(_Switch):
-    """`with no_grad():` or `@no_grad()`: operations inside record nothing, and their results need no
-    gradient."""
-
-    def __init__(self):
-        super().__init__(recording=False)
-
-
-class enable_grad(_Switch):
-    """`with enable_grad():` record again inside a `no_grad` block."""
-
-    def __init__(self):
-        super().__init__(recording=True)
-
-
-class anomaly(_Switch):
-    """`with anomaly():` stop at the first operation whose result or gradient is not finite.
-
-    Raises:
-        FloatingPointError: names the operation and the user's line that called it.
-    """
-
-    def __init__(self):
-        super().__init__(anomaly=True)
-
-
-def calling_line():
-    """`file:line in function` of the nearest caller outside this package: the user's own line."""
-    frame = sys._getframe(1)
-    package = __name__.partition(".")[0]
-    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == package:
-        frame = frame.f_back
-    return f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"
-
-
-def require_finite(array, what, line):
-    """Raise FloatingPointError when `array` holds a NaN or an infinity; `what` and `line` say whose it is."""
-    if not arrays.is_floating(array.dtype):
-        return
-    finite = arrays.of(array).isfinite(array)
-    if not bool(finite.all()):
-        raise FloatingPointError(
-            f"{what} is not finite ({int((~finite).sum())} of {array.size} elements), called at {line}"
-        )
+def alias(x):
+    """A recorded Tensor again, under a node of its own: a place to differentiate with respect to."""
+    return Tensor(x.data, Node(_ALIAS, (x.node,), (), None, x.data.shape, x.data.dtype))
 
 
 # ------------------------------------------------------------------ the walk back
@@ -239,7 +133,8 @@ def gradients_of_nodes(roots, cotangents, targets=None, create_graph=False, reta
             )  # the usual case: its rules run here, without another call
             known = node.kept
             for parent, step in zip(
-                node.parents, plan.steps if direct else plan.pull(node, total, nodes, create_graph)
+                node.parents,
+                plan.steps if direct else plan.pull(node, total, nodes, create_graph),
             ):
                 if not everything and parent not in nodes:
                     continue

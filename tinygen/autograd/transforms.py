@@ -8,17 +8,8 @@ import functools
 
 from .. import arrays
 from . import ops
-from .engine import (
-    Node,
-    Tensor,
-    cotangent_for,
-    current_mode,
-    enable_grad,
-    gradients_of_nodes,
-    node_of,
-    tick,
-)
-from .primitive import alias
+from .engine import Node, Tensor, alias, cotangent_for, gradients_of_nodes, node_of, tick
+from .modes import current_mode, enable_grad
 from .tensor import as_leaf, as_tensor, stop_gradient
 
 
@@ -165,7 +156,13 @@ def vjp(f, *inputs):
         if y.node is None:
             found = [ops.zeros_like(x) for x in aliases]
         else:
-            found = gradients(y, aliases, g, create_graph=create_graph or _is_tracked(g), retain_graph=True)
+            found = gradients(
+                y,
+                aliases,
+                g,
+                create_graph=create_graph or _is_tracked(g),
+                retain_graph=True,
+            )
         return found[0] if len(inputs) == 1 else tuple(found)
 
     return (y if create_graph else stop_gradient(y)), pullback
@@ -275,4 +272,7 @@ def checkpoint(f, *inputs):
             stack.extend(node.parents)
     kept = f, [x.data if isinstance(x, Tensor) else x for x in inputs], positions
     parents = (*(inputs[i].node for i in positions), *outside)
-    return Tensor(out.data, Node(_Recompute(), parents, kept, None, out.data.shape, out.data.dtype))
+    return Tensor(
+        out.data,
+        Node(_Recompute(), parents, kept, None, out.data.shape, out.data.dtype),
+    )

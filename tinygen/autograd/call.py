@@ -1,0 +1,200 @@
+"""The call of a primitive: unwrap the Tensors, compute, and if something is tracked, write a node.
+
+It stands here three times. `unary` and `binary` are `general` written out for the commonest primitives,
+because on small arrays the call costs more than the arithmetic: a multiply of 4 elements takes 0.4 us in
+NumPy, and with its node 1.5 us by `binary`, 3.1 us by a loop over inputs (PyTorch: 2.7 us).
+"""
+
+import inspect
+
+import numpy as np
+
+from .. import arrays
+from .engine import Node, Tensor
+from .modes import PLAIN, calling_line, current_mode, require_finite
+
+
+def unary(record):
+    """The call of a primitive with one input and no attributes."""
+    forward, hot, plan = record.forward, record.hot, record.plan
+
+    def call(x, /):
+        if not isinstance(x, Tensor):
+            return _on_arrays(record, (x,), {})
+        node, x = x.node, x.data
+        try:
+            out = forward(x)
+        except Exception as error:
+            _explain(record, (x,), {}, error)
+            raise
+        if type(out) is not np.ndarray:
+            out = arrays.as_array(out)
+        if current_mode() is not PLAIN:
+            return _finish(record, (x,), (node,), None, out)
+        if node is None:
+            return Tensor(out)
+        how = hot[0] or plan((True,))
+        return Tensor(out, Node(how, (node,), how.keep((x, out)), None, out.shape, out.dtype))
+
+    return call
+
+
+def binary(record):
+    """The call of a primitive with two inputs and no attributes."""
+    forward, hot, plan = record.forward, record.hot, record.plan
+
+    def call(x, y, /):
+        x_node = y_node = None
+        if isinstance(x, Tensor):
+            x_node, x = x.node, x.data
+            if isinstance(y, Tensor):
+                y_node, y = y.node, y.data
+            elif type(y) is not float:
+                y = _operand(record, y)
+        elif isinstance(y, Tensor):
+            x, y_node, y = _operand(record, x), y.node, y.data
+        else:
+            return _on_arrays(record, (x, y), {})
+        try:
+            out = forward(x, y)
+        except Exception as error:
+            _explain(record, (x, y), {}, error)
+            raise
+        if type(out) is not np.ndarray:
+            out = arrays.as_array(out)
+        if current_mode() is not PLAIN:
+            return _finish(record, (x, y), (x_node, y_node), None, out)
+        if y_node is None:
+            if x_node is None:
+                return Tensor(out)
+            how, parents = hot[1] or plan((True, False)), (x_node,)
+        elif x_node is None:
+            how, parents = hot[2] or plan((False, True)), (y_node,)
+        else:
+            how, parents = hot[0] or plan((True, True)), (x_node, y_node)
+        kept = (x, y) if how.whole else how.keep((x, y, out))
+        return Tensor(out, Node(how, parents, kept, None, out.shape, out.dtype))
+
+    return call
+
+
+def general(record):
+    """The call of any primitive."""
+
+    def call(*args, **attrs):
+        args, attrs = _bind(record, args, attrs)
+        if not any([isinstance(x, Tensor) for x in args]):
+            return _on_arrays(record, args, attrs)
+        values = tuple([x.data if isinstance(x, Tensor) else _operand(record, x) for x in args])
+        nodes = [x.node if isinstance(x, Tensor) else None for x in args]
+        try:
+            out = record.forward(*values, **attrs)
+        except Exception as error:
+            _explain(record, values, attrs, error)
+            raise
+        saved = ()
+        if record.saves:
+            out, *saved = out
+        return _finish(record, values, nodes, attrs, arrays.as_array(out), saved)
+
+    return call
+
+
+def _finish(record, values, nodes, attrs, out, saved=()):
+    """Wrap a result, write its node if anything is tracked, and do what the current mode asks besides."""
+    mode = current_mode()
+    line = calling_line() if mode.anomaly else None
+    if mode.anomaly:
+        require_finite(out, f"the result of {record.name}", line)
+    tracked = tuple([node is not None for node in nodes])
+    if not mode.recording or True not in tracked:
+        return Tensor(out)
+    how = record.plan(tracked)
+    parents = tuple([node for node in nodes if node is not None])
+    node = Node(how, parents, how.keep((*values, out, *saved)), attrs, out.shape, out.dtype)
+    if line:
+        node.line = line
+    return Tensor(out, node)
+
+
+def _on_arrays(record, values, attrs):
+    """The call without any Tensor: arrays in, array out, and no tape. Rules come here in a plain backward."""
+    try:
+        for x in values:
+            if type(x) is not np.ndarray:
+                # Without a floating array, scalars say themselves which dtype is meant.
+                strong = any(arrays.is_array(x) and arrays.is_floating(x.dtype) for x in values)
+                values = [_operand(record, x) if strong or x is None else arrays.as_array(x) for x in values]
+                break
+        out = record.forward(*values, **attrs)
+    except Exception as error:
+        _explain(record, values, attrs, error)
+        raise
+    if record.saves:
+        out = out[0]
+    return out if type(out) is np.ndarray else arrays.as_array(out)
+
+
+def _operand(record, value):
+    """An input that is no Tensor. NumPy scalars become Python's, which do not promote a float32 array."""
+    if type(value) is np.ndarray or isinstance(value, (int, float)) and not isinstance(value, np.generic):
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    if value is None and record.optional:
+        return None
+    if isinstance(value, Tensor) or arrays.is_array(value):
+        return value
+    if isinstance(value, (list, tuple)):
+        return arrays.as_array(value)
+    raise TypeError(f"{record.name}: expected a Tensor, an array or a number, got {value!r}")
+
+
+def _bind(record, args, attrs):
+    """Sort the arguments of a call into inputs and attributes."""
+    if record.variadic and args and isinstance(args[0], (list, tuple)):  # concatenate([x, y], axis) too
+        attrs.update(zip(record.positional, args[1:]))
+        args = tuple(args[0])
+    count = len(args) if record.variadic else len(record.inputs)
+    if len(args) > count:
+        surplus = args[count:]
+        if len(surplus) > len(record.positional) or any(
+            name in attrs for name, _ in zip(record.positional, surplus)
+        ):
+            raise TypeError(f"{record.name}: too many positional arguments; it takes {_signature(record)}")
+        attrs.update(zip(record.positional, surplus))
+        args = args[:count]
+    elif len(args) < count:
+        rest = record.inputs[len(args) :]
+        for name in rest:
+            if name not in attrs and name not in record.optional:
+                raise TypeError(f"{record.name}: input {name!r} is missing; it takes {_signature(record)}")
+        args = (*args, *[attrs.pop(name, None) for name in rest])
+    for name, value in attrs.items():
+        if name not in record.attributes:
+            raise TypeError(f"{record.name}: unknown option {name!r}; it takes {_signature(record)}")
+        if isinstance(value, Tensor):
+            attrs[name] = value.data
+        elif isinstance(value, np.generic):  # a Python number does not promote float32 to float64
+            attrs[name] = value.item()
+    for name, default in record.attributes.items():
+        if default is inspect.Parameter.empty and name not in attrs:
+            raise TypeError(f"{record.name}: option {name!r} is missing; it takes {_signature(record)}")
+    return args, attrs
+
+
+def _signature(record):
+    return str(inspect.signature(record.forward))
+
+
+def _explain(record, values, attrs, error):
+    """Raise the same kind of error, saying which operation failed on what; return if `error` says it
+    already."""
+    if str(error).startswith(f"{record.name}: "):
+        return
+    got = ", ".join(arrays.describe(value) for value in values)
+    options = "".join(f", {name}={arrays.describe(value)}" for name, value in attrs.items())
+    kind = (
+        type(error) if type(error) in (ValueError, TypeError, IndexError, ZeroDivisionError) else RuntimeError
+    )
+    raise kind(f"{record.name}: {error} (got {got}{options})") from error
