@@ -38,8 +38,7 @@ def of_type(array_type):
 
 
 def is_array(value):
-    """True for an array of any registered library (registers cupy the first time one of its arrays is
-    seen)."""
+    """True for an array of any registered library; cupy registers itself when its first array is seen."""
     if isinstance(value, NDARRAYS):
         return True
     if type(value).__module__.partition(".")[0] == "cupy" and "cupy" in sys.modules:
@@ -99,8 +98,7 @@ def surely_finite(array):
 
 
 def describe(value):
-    """How an error message names a value: `(3, 4) float32` for arrays and tensors, the value itself for
-    scalars."""
+    """How an error names a value: `(3, 4) float32` for arrays and tensors, scalars as they are."""
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         return f"{tuple(value.shape)} {value.dtype}"
     if isinstance(value, (list, tuple)) and len(value) > 8:

@@ -188,8 +188,7 @@ def _signature(record):
 
 
 def _explain(record, values, attrs, error):
-    """Raise the same kind of error, saying which operation failed on what; return if `error` says it
-    already."""
+    """Raise an error of the same kind that names operation and inputs; return if `error` does already."""
     if str(error).startswith(f"{record.name}: "):
         return
     got = ", ".join(arrays.describe(value) for value in values)

@@ -1,11 +1,9 @@
-"""What inputs an operation is defined on, as plain data: the prover's kit turns it into hypothesis
-strategies.
+"""On which inputs an operation is defined, as plain data; the prover's kit turns it into strategies.
 
-    log.domain(x=Values(0.1, 3))                                       elementwise, any shape
-    matmul.domain("n k, k m")                                          two matrices that fit
-    sum.domain(axis=AXES, keepdims=(False, True))                      any shape; attributes from these
-                                                                       choices
-    take.domain("n k, *", indices=Values(kind="index", high="n"))      integers in [-n, n)
+    log.domain(x=Values(0.1, 3))                                     elementwise, any shape
+    matmul.domain("n k, k m")                                        two matrices that fit
+    sum.domain(axis=AXES, keepdims=(False, True))                    any shape, and choices of attributes
+    take.domain("n k, *", indices=Values(kind="index", high="n"))    integers in [-n, n)
 
 A shape is written as sizes with spaces between: a letter is the same small size wherever it stands, a number
 is itself, `*` is any shape, `*B` zero to two leading axes, the same wherever it stands. Shapes of several
@@ -20,8 +18,7 @@ from dataclasses import dataclass, field
 class Values:
     """The values of one input.
 
-    low, high  the range, ends included; for kind "index", integers in [low, high), where a size's letter may
-               stand
+    low, high  the range, ends included; of kind "index", integers in [low, high): numbers or letters of sizes
     kind       "real", "index" or "bool"
     avoid      points where the derivative jumps: no value is drawn near them
     distinct   no two values of all such inputs are near each other (max and sort have kinks at ties)
@@ -36,8 +33,7 @@ class Values:
 
 @dataclass(frozen=True)
 class Choice:
-    """An attribute that depends on the drawn shapes: 'axis' (one, or None), 'some axis', or 'axes' (also
-    several)."""
+    """An attribute that depends on the shapes: 'axis' (one or None), 'some axis', 'axes' (also several)."""
 
     of: str
 
@@ -58,8 +54,7 @@ class Case:
 
 @dataclass
 class Domain:
-    """The cases of one operation. `order` is how often it is worth differentiating (0: piecewise
-    constant)."""
+    """The cases of one operation; `add` is what `operation.domain(...)` calls."""
 
     name: str
     inputs: tuple

@@ -48,8 +48,7 @@ class Node:
 
 
 class Leaf(Node):
-    """Where the tape begins: a tensor made with requires_grad=True. Points to its tensor weakly, so no cycle
-    forms."""
+    """Where the tape begins: requires_grad=True. It points to its tensor weakly, so that no cycle forms."""
 
     __slots__ = ("owner", "name", "updated")
 
@@ -171,8 +170,7 @@ def gradients_of_nodes(roots, cotangents, targets=None, create_graph=False, reta
 
 
 def _between(roots, targets):
-    """The set of nodes on a path from `roots` to `targets` (None: to any leaf), after checking that all are
-    usable."""
+    """The nodes on a path from `roots` to `targets` (None: to any leaf), all checked to be usable."""
     oldest = -1 if targets is None else min((target.order for target in targets), default=math.inf)
     seen, stack = set(roots), list(roots)
     while stack:
@@ -203,8 +201,7 @@ def _between(roots, targets):
 
 
 def _is_fresh(g, total, node):
-    """True when a rule made `g` anew: not the cotangent, nothing kept, no view. Then a leaf may have it
-    without a copy."""
+    """True when a rule made `g` anew, neither cotangent nor kept nor view: a leaf may have it uncopied."""
     return g is not total and getattr(g, "base", g) is None and not any(g is kept for kept in node.kept)
 
 
@@ -215,8 +212,7 @@ def _watch_gradient(g, parent, node):
 
 
 def fit(g, node, plan):
-    """A rule's answer, made to fit the input it belongs to: un-broadcast, and of its dtype. The only place
-    that does."""
+    """A rule's answer, un-broadcast to the input it belongs to and in its dtype. The only place that does."""
     if not isinstance(g, Tensor) and not arrays.is_array(g):
         if not isinstance(g, (np.generic, int, float)):
             raise TypeError(

@@ -1,6 +1,6 @@
-"""Modes: whether operations record, and whether they look for NaN. Context variables, so each thread and task
-has its own.
+"""Modes: whether operations record, and whether they look for NaN.
 
+They are context variables, so that every thread and every asynchronous task has its own.
 A `with` block inside a generator would leak its mode to whoever consumes the generator; as a decorator, a
 mode holds only while the generator runs.
 """
@@ -15,8 +15,7 @@ from .. import arrays
 
 
 class Mode:
-    """What calls of operations do besides computing. One immutable object per combination, so that `is`
-    compares."""
+    """What calls do besides computing. One immutable object per combination, so that `is` compares."""
 
     __slots__ = ("recording", "anomaly")
 
@@ -31,8 +30,7 @@ current_mode = _mode.get
 
 
 class _Switch(contextlib.ContextDecorator):
-    """A context manager and decorator that changes the mode. Decorated generators hold it only while they
-    run."""
+    """A context manager and decorator that changes the mode, for a generator only while it runs."""
 
     def __init__(self, **changes):
         self._changes, self._tokens = changes, []
@@ -85,8 +83,7 @@ class _Switch(contextlib.ContextDecorator):
 
 
 class no_grad(_Switch):
-    """`with no_grad():` or `@no_grad()`: operations inside record nothing, and their results need no
-    gradient."""
+    """`with no_grad():` or `@no_grad()`: operations record nothing; their results need no gradient."""
 
     def __init__(self):
         super().__init__(recording=False)

@@ -8,18 +8,15 @@
 A rule is named after the input that it differentiates and receives the cotangent `g` of the result. Its
 further parameters say what the tape must keep for it:
 
-    x          an input                                axis   an attribute's value in this call (costs
-               nothing)
-    x_shape    only that input's shape                 i      for variadic inputs: the position of this one
-    out        the result                              lse    an extra result of a fused forward (see `saves`)
+    x         an input                   axis   an attribute's value in this call
+    x_shape   only that input's shape    i      for variadic inputs, the position of this one
+    out       the result                 lse    an extra result of a fused forward (see `saves`)
 
 A plain backward hands arrays to the rules; with create_graph=True it hands them Tensors, and the same lines
-record
-themselves: one rule serves every order.
+record themselves: one rule serves every order.
 
 A fused primitive has a `reference`, the same function written in other primitives. Its forward and its rules
-are then free to be fast code over arrays alone: a backward that builds a graph differentiates the reference
-instead.
+are then free to be fast code over arrays alone: where a graph is wanted, the reference is differentiated.
 """
 
 import functools
@@ -72,8 +69,7 @@ def composite(function):
 
 
 def _names(function):
-    """Of a function: names of its inputs, attributes with their defaults, name of a variadic input or
-    None."""
+    """Of a function: names of inputs, attributes with defaults, the name of a variadic input or None."""
     parameters = inspect.signature(function).parameters.values()
     variadic = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), None)
     ahead = [p for p in parameters if p.kind is p.POSITIONAL_ONLY]

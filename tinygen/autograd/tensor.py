@@ -175,8 +175,7 @@ def _reflected(operation):
 
 
 def _flexible(operation):
-    """A method that takes its sizes or axes one by one, or as one tuple: x.reshape(2, 3), x.reshape((2,
-    3))."""
+    """A method that takes sizes or axes one by one or as a tuple: x.reshape(2, 3), x.reshape((2, 3))."""
 
     def method(self, *sizes):
         return operation(self, sizes[0] if len(sizes) == 1 and not isinstance(sizes[0], int) else sizes)

@@ -53,8 +53,7 @@ def _as_list(value):
 
 
 def _alias(x):
-    """A new place to differentiate with respect to, with the values of x, and below x on the tape if x is on
-    it."""
+    """A new place to differentiate at, with the values of x, and below x on the tape if x is on it."""
     x = as_tensor(x)
     if not arrays.is_floating(x.dtype):
         raise TypeError(
@@ -74,8 +73,7 @@ def _run(f, inputs, positions, kwargs=None):
 
 
 def _goes_on(aliases, outputs):
-    """True when the gradient may itself be differentiated: something else on the tape lies below the
-    outputs."""
+    """True when the gradient may itself be differentiated: more than our own leaves lies below."""
     if not current_mode().recording:
         return False
     own, seen, stack = (
@@ -108,10 +106,10 @@ def _scalar(name, y):
 
 
 def value_and_grad(f, argnums=0, *, has_aux=False):
-    """A function that returns (f(...), gradient with respect to argument `argnums`); a tuple of ints gives a
-    tuple.
+    """A function that returns (f(...), gradient with respect to argument `argnums`).
 
     Args:
+        argnums: which positional argument; a tuple of ints gives a tuple of gradients.
         has_aux: f returns (scalar, anything), and so does the value.
     """
     positions = (argnums,) if isinstance(argnums, int) else tuple(argnums)
@@ -147,8 +145,7 @@ def grad(f, argnums=0):
 
 
 def vjp(f, *inputs):
-    """(f(*inputs), pullback), with pullback(g) the vector-Jacobian product: one Tensor, or a tuple for
-    several inputs."""
+    """(f(*inputs), pullback): pullback(g) is the vector-Jacobian product, a tuple for several inputs."""
     y, aliases = _run(f, inputs, range(len(inputs)))
     create_graph = _goes_on(aliases, [y])
 
@@ -202,8 +199,7 @@ def hvp(f, x, v):
 
 
 def jacobian(f):
-    """A function of one input that returns the derivative of every output by every input: (*out.shape,
-    *in.shape)."""
+    """x -> the derivative of every output of f by every element of x: (*out.shape, *in.shape)."""
 
     @functools.wraps(f)
     def wrapped(x):
@@ -219,8 +215,7 @@ def jacobian(f):
 
 
 def hessian(f):
-    """A function of one input that returns all second derivatives of a scalar function: (*in.shape,
-    *in.shape)."""
+    """x -> all second derivatives of a scalar function: (*in.shape, *in.shape)."""
     return jacobian(grad(f))
 
 

@@ -16,8 +16,7 @@ KERNELS = (
 
 
 def finite_max(x, axis):
-    """The maximum over `axis`, kept; 0 where it is infinite or of nothing, so that x - max is never inf -
-    inf."""
+    """The maximum over `axis`, kept, and 0 for an infinite or empty one: x - max is never inf - inf."""
     lib = arrays.of(x)
     if not x.size:
         return x.sum(axis=axis, keepdims=True)
@@ -38,8 +37,7 @@ class Geometry(NamedTuple):
 
 
 def _shifts(kernel_size, out_size, geometry):
-    """For each element (i, j) of a kernel: the slices of the padded image that it meets, one pixel for each
-    result."""
+    """For each element (i, j) of a kernel, the slices of the padded image that it meets."""
     (sh, sw), (dh, dw) = geometry.stride, geometry.dilation
     for i in range(kernel_size[0]):
         for j in range(kernel_size[1]):
@@ -59,8 +57,7 @@ def _grouped(x, groups):
 
 
 def convolve(x, w, geometry):
-    """x (B, C, H, W), w (D, C / groups, kh, kw) -> (B, D, H', W'): for each kernel element, one matrix
-    product."""
+    """x (B, C, H, W), w (D, C / groups, kh, kw) -> (B, D, H', W'): a matrix product a kernel element."""
     lib, groups = arrays.of(x), geometry.groups
     x = _padded(x, geometry)
     size = [
@@ -75,8 +72,7 @@ def convolve(x, w, geometry):
 
 
 def convolve_image(g, w, geometry, shape):
-    """The gradient of `convolve` with respect to an image of `shape`: each result paints its kernel into the
-    image."""
+    """The gradient of `convolve` at an image of `shape`: each result paints its kernel into the image."""
     lib, groups, (ph, pw) = arrays.of(g), geometry.groups, geometry.padding
     cotangent, kernel = _grouped(g, groups), w.reshape(groups, w.shape[0] // groups, *w.shape[1:])
     b, c, h, width = shape
@@ -87,8 +83,7 @@ def convolve_image(g, w, geometry, shape):
 
 
 def convolve_kernel(x, g, geometry, shape):
-    """The gradient of `convolve` with respect to a kernel of `shape`: how each element's pixels go with the
-    cotangent."""
+    """The gradient of `convolve` at a kernel of `shape`: each element's pixels times the cotangent."""
     lib, groups = arrays.of(x), geometry.groups
     image, cotangent = _grouped(_padded(x, geometry), groups), _grouped(g, groups)
     kernel = lib.zeros((groups, shape[0] // groups, *shape[1:]), lib.result_type(x, g))
@@ -101,8 +96,7 @@ def convolve_kernel(x, g, geometry, shape):
 
 
 def normalise(x, weight, bias, axes, shape, eps):
-    """y = (x - centre) scale weight + bias, with centre = mean(x) and scale = 1 / sqrt(var(x) + eps) over
-    `axes`."""
+    """y = (x - centre) scale weight + bias: centre = mean(x), scale = 1 / sqrt(var(x) + eps) over `axes`."""
     lib = arrays.of(x)
     centre = x.mean(axis=axes, keepdims=True)
     centred = x - centre
@@ -202,8 +196,7 @@ def attention(q, k, v, mask, causal, scale):
 
 
 def attention_backward(g, q, k, v, mask, out, log_total, causal, scale):
-    """With P the weights: dv = P^T g, dS = P (g v^T - sum(g out)), dq = dS k scale, dk = dS^T q scale, dmask
-    = dS."""
+    """With P the weights: dv = P^T g, dmask = P (g v^T - sum(g out)), dq = dmask k s, dk = dmask^T q s."""
     lib = arrays.of(q)
     scores = _scores(q, k, mask, causal, scale)
     p = lib.exp(scores - lib.where(log_total == -math.inf, 0, log_total))

@@ -1,5 +1,4 @@
-"""The prover's kit: check the gradients of any function, draw inputs for any operation, hold it to the whole
-contract.
+"""The prover's kit: check any gradient, draw inputs for any operation, hold it to the whole contract.
 
     tg.testing.gradcheck(softplus, x, order=2)
     test_softplus = tg.testing.contract(softplus)        # a test for pytest, driven by hypothesis

@@ -233,8 +233,7 @@ def memory_layout_does_not_matter(call, inputs, rng):
 
 @law
 def fast_equals_reference(call, inputs, rng):
-    """Every implementation of the kernels, and the definition in primitives, give the same values and
-    gradients."""
+    """All implementations of the kernels, and the definition in primitives, agree in value and gradient."""
     cotangents = cotangents_for(call, inputs, rng)
     with kernels.use("reference"):
         value, (pulled, _) = values_of(call, inputs), call.pull(inputs, cotangents)

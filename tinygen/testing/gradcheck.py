@@ -137,8 +137,7 @@ def _gradient(f, inputs, real, cotangents, create_graph=False):
 
 
 def _slope(f, inputs, directions, cotangents, size, names, level):
-    """d/dt of sum(cotangent * f(inputs + t directions)) at 0, by Richardson's extrapolation; refuses
-    kinks."""
+    """d/dt sum(cotangent f(inputs + t directions)) at 0, by Richardson's extrapolation; refuses kinks."""
 
     def phi(t):
         moved = [np.asarray(x + t * directions[i]) if i in directions else x for i, x in enumerate(inputs)]

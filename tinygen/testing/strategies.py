@@ -1,5 +1,4 @@
-"""Hypothesis strategies: arrays in awkward memory layouts, and valid inputs for any operation, from its
-domain.
+"""Hypothesis strategies: arrays in awkward memory layouts, and valid inputs for any operation, by its domain.
 
 @given(strategies.arrays(shape=(3, None), low=0.1))          # None: a size from 0 to 4
 @given(strategies.inputs(tg.matmul))                         # (tuple of arrays, attributes)
@@ -64,11 +63,10 @@ def arrays(draw, shape=None, *, dtype=None, low=-2.0, high=2.0, avoid=(), distin
     """Read-only float arrays.
 
     Args:
-        shape: a tuple, where None stands for any size from 0 to 4; by default any shape, 0-d and empty
-            included.
+        shape: a tuple, None for any size from 0 to 4; by default any shape, 0-d and empty ones too.
         dtype: np.float32 or np.float64; by default either.
-        low, high: the range of the values. avoid: points to keep away from. distinct: no two values near each
-            other.
+        low, high: the range of the values.
+        avoid: points to keep away from. distinct: no two values are near each other.
         layout: one of LAYOUTS, "broadcast" (values repeated by stride 0), or "any" of all these.
     """
     shape = draw(shapes()) if shape is None else tuple(draw(sizes()) if n is None else n for n in shape)
@@ -103,8 +101,7 @@ def _real(rng, shape, low, high, avoid=(), distinct=False):
 
 @st.composite
 def inputs(draw, operation, dtype=np.float64):
-    """(arrays, attributes) for a call of `operation`, from its domain; elementwise on any shape if it states
-    none."""
+    """(arrays, attributes) for a call of `operation`, from its domain; without one, elementwise."""
     domain = operation.domains
     case = draw(st.sampled_from(domain.cases)) if domain.cases else Case(None, {}, {})
     if case.shapes is None:

@@ -1,5 +1,4 @@
-"""Every operation, by name. Each is a function of arrays or Tensors; see primitive.py for how rules are
-read."""
+"""Every operation by name: functions of arrays or Tensors. How rules are read is told in primitive.py."""
 
 from .activations import dropout, elu, erf, gelu, leaky_relu, relu, sigmoid, silu, softplus, tanh
 from .arithmetic import (

@@ -127,8 +127,7 @@ divide.domain(y=Values(-3.0, -0.3))
 
 
 def _power_x(g, x, y):
-    """d x**y / dx = y x**(y-1). A constant exponent is looked at: its rule never divides 0 by 0 nor takes a
-    log."""
+    """d x**y / dx = y x**(y-1). The rule of a constant exponent neither divides 0 by 0 nor takes a log."""
     if isinstance(y, (int, float)):
         if y == 0:
             return zeros_like(g)
@@ -147,8 +146,7 @@ def _power_y(g, x, out):
 
 @primitive
 def power(x, y):
-    """x ** y. With a constant integer y any x is fine; otherwise x is at least 0. 0 ** 0 is 1 with gradient
-    0."""
+    """x ** y, for any x if y is a constant integer, else x >= 0. 0 ** 0 is 1 with gradient 0."""
     return x**y
 
 
@@ -283,8 +281,7 @@ minimum.domain(x=Values(distinct=True), y=Values(distinct=True))
 
 @primitive
 def clip(x, /, low=None, high=None):
-    """x, no lower than `low` and no higher than `high` (None: no bound); the gradient passes at the
-    bounds."""
+    """x, at least `low` and at most `high` (None: no bound); the gradient passes at the bounds."""
     return arrays.of(x).clip(x, low, high)
 
 

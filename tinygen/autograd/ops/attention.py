@@ -1,5 +1,4 @@
-"""Scaled dot-product attention (Vaswani et al. 2017, equation 1): fused, with the definition as its
-reference.
+"""Scaled dot-product attention (Vaswani et al. 2017, equation 1), fused, its definition beside it.
 
 Letters: T queries, S keys, D head size, E value size; leading axes (batch, heads) broadcast.
 """

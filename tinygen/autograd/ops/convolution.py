@@ -1,5 +1,7 @@
-"""Two-dimensional convolution, pooling and upsampling. Images are (B, C, H, W), kernels (D, C / groups, kh,
-kw).
+"""Two-dimensional convolution, pooling and upsampling.
+
+Letters: B images in the batch, C channels in, D channels out, H x W pixels, kh x kw elements of a kernel. Images
+are (B, C, H, W), kernels (D, C / groups, kh, kw).
 
 A convolution is a sum over triples (image x, kernel w, result g): S = sum g . conv(x, w). Its three partial
 derivatives are the convolution itself (with respect to g), the gradient of the image and the gradient of the
@@ -69,7 +71,7 @@ def convolve_kernel(x, g, /, geometry, shape):
 
 
 def _convolve_to(x, w, geometry, shape):
-    """The part of a convolution that has `shape`: the image may be larger than the result's size calls for."""
+    """The part of a convolution that has `shape`; the image may be larger than that calls for."""
     out = convolve(x, w, geometry)
     return out if out.shape == shape else out[:, :, : shape[2], : shape[3]]
 
@@ -192,8 +194,7 @@ def _windows(name, x, size, stride):
 
 @composite
 def max_pool2d(x, /, size, stride=None):
-    """The maximum of each window: (B, C, H, W) -> (B, C, H', W'). Ties share the gradient. `stride` defaults
-    to `size`."""
+    """The maximum of each window: (B, C, H, W) -> (B, C, H', W'). Ties share the gradient; stride = size."""
     return max_(_windows("max_pool2d", x, size, stride), 0)
 
 
@@ -205,8 +206,7 @@ def avg_pool2d(x, /, size, stride=None):
 
 @composite
 def upsample(x, /, scale):
-    """Images enlarged by whole factors, each pixel repeated (nearest neighbour): (B, C, H, W) -> (B, C, s H,
-    s W)."""
+    """Each pixel repeated by whole factors (nearest neighbour): (B, C, H, W) -> (B, C, s H, s W)."""
     rows, columns = pair(scale, "upsample")
     return repeat(repeat(x, rows, 2), columns, 3)
 

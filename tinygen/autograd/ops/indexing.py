@@ -1,5 +1,4 @@
-"""Picking elements by index, and putting them back. `getitem` and `scatter_add` are each other's
-derivative."""
+"""Picking elements and putting them back: `getitem` and `scatter_add` are each other's derivative."""
 
 from ... import arrays
 from ..domain import Values
@@ -10,8 +9,7 @@ from .shapes import broadcast_to, reshape
 
 
 def _is_basic(index):
-    """True for an index that picks each element at most once and makes a view: ints, slices, None,
-    Ellipsis."""
+    """True for ints, slices, None and Ellipsis: an index that picks no element twice, and makes a view."""
     parts = index if isinstance(index, tuple) else (index,)
     return all(
         part is None or part is Ellipsis or isinstance(part, slice) or type(part) is int for part in parts
@@ -29,8 +27,7 @@ def plain_index(index):
 
 @primitive
 def getitem(x, /, index):
-    """x[index], with basic and advanced indices (ints, slices, None, Ellipsis, integer and boolean
-    arrays)."""
+    """x[index]: ints, slices, None, Ellipsis, integer and boolean arrays."""
     return x[index]
 
 
@@ -101,8 +98,7 @@ take_along_axis.domain("n m, 1 m", indices=Values(kind="index", high="n"), axis=
 
 @composite
 def index_add(x, index, y):
-    """x with y added at `index` (as in x[index] += y, but a new value); repeated places get every
-    addition."""
+    """x with y added at `index`, as x[index] += y but a new value; repeated places get every addition."""
     index = plain_index(index)
     return x + scatter_add(broadcast_to(y, raw(x)[index].shape), index, x.shape)
 

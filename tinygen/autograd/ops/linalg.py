@@ -52,14 +52,12 @@ matmul.domain("k, k")
 
 @primitive
 def contraction(*xs, subscripts):
-    """einsum with every index named and an explicit result: what `einsum` comes down to, and what its rule is
-    made of."""
+    """einsum with every index named and the result explicit: what `einsum`, and its rule, come down to."""
     return arrays.of(*xs).einsum(subscripts, *xs)
 
 
 def _contraction_x(g, i, xs, subscripts):
-    """Swap operand i with the result. Indices that only operand i has were summed: their gradient is
-    constant."""
+    """Operand i and the result swap places; an index that only i has was summed: constant along it."""
     terms, result = subscripts.split("->")
     terms = terms.split(",")
     others = [term for j, term in enumerate(terms) if j != i]

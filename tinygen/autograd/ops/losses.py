@@ -87,8 +87,7 @@ cross_entropy.domain(
 
 @primitive
 def bce_with_logits(logits, targets):
-    """-y log s(x) - (1 - y) log(1 - s(x)) of each element, for logits x and targets y in [0, 1]: finite at
-    any finite x."""
+    """-y log s(x) - (1 - y) log(1 - s(x)), elementwise, for logits x and y in [0, 1]; finite at finite x."""
     lib = arrays.of(logits, targets)
     return lib.maximum(logits, 0) - logits * targets + lib.log1p(lib.exp(-lib.abs(logits)))
 

@@ -10,8 +10,7 @@ from .shapes import reshape
 
 
 def _normalise_reference(x, weight=None, bias=None, *, axes, shape, eps):
-    """y = (x - mean) / sqrt(var + eps) * weight + bias, statistics over `axes`; weight and bias of
-    `shape`."""
+    """y = (x - mean) / sqrt(var + eps) * weight + bias over `axes`; weight and bias go to `shape`."""
     centred = x - mean(x, axes, True)
     y = centred / sqrt(mean(square(centred), axes, True) + eps)
     y = y if weight is None else y * reshape(weight, shape)
@@ -35,8 +34,7 @@ normalise.domain("2 3 4, 3, -", axes=((0, 2),), shape=((1, 3, 1),), eps=(1e-3,))
 
 @composite
 def layer_norm(x, weight=None, bias=None, *, eps=1e-5):
-    """Normalise over the last axis (Ba et al. 2016): x (..., C), weight and bias (C,) or None; variance is
-    biased."""
+    """Normalise the last axis (Ba et al. 2016): x (..., C), weight, bias (C,) or None; biased variance."""
     _check("layer_norm", weight, bias, x.shape[-1])
     return normalise(x, weight, bias, axes=(-1,), shape=(-1,), eps=eps)
 
@@ -93,8 +91,7 @@ def _rms_norm_reference(x, weight=None, *, eps=1e-5):
 
 @primitive(reference=_rms_norm_reference, saves=("scale",))
 def rms_norm(x, weight=None, *, eps=1e-5):
-    """Divide by the root mean square over the last axis (Zhang & Sennrich 2019): x (..., C), weight (C,) or
-    None."""
+    """Divide by the root mean square of the last axis (Zhang & Sennrich 2019): x (..., C), weight (C,)."""
     _check("rms_norm", weight, None, x.shape[-1])
     return kernels.rms_norm(x, weight, eps)
 

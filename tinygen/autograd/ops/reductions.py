@@ -1,5 +1,4 @@
-"""Reductions and scans. `axis` is None (all axes), an int or a tuple; `keepdims` leaves reduced axes with
-size 1."""
+"""Reductions and scans. `axis`: None (all), an int or a tuple; `keepdims` leaves reduced axes as 1."""
 
 import math
 import operator
@@ -50,10 +49,10 @@ def mean(x, /, axis=None, keepdims=False):
 
 
 def _mean_x(g, x_shape, axis):
-    return broadcast_to(kept(g * (1 / max_(1, count(x_shape, axis))), x_shape, axis), x_shape)
+    n = count(x_shape, axis) or 1  # of an empty x there is nothing to share out
+    return broadcast_to(kept(g * (1 / n), x_shape, axis), x_shape)
 
 
-max_ = max  # Python's own, before tinygen's takes the name
 mean.rules(x=_mean_x)
 mean.domain("n m", axis=AXES, keepdims=BOTH)
 mean.domain("n m k", axis=AXES, keepdims=BOTH)

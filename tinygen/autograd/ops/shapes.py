@@ -1,5 +1,4 @@
-"""Moving elements about: reshape, transpose, join, cut, repeat. No arithmetic, so every rule is another
-move."""
+"""Reshape, transpose, join, cut, repeat: elements move, nothing is computed, and every rule is a move."""
 
 import math
 
@@ -118,13 +117,12 @@ def concatenate(*xs, axis=0):
 
 
 def _concatenate_x(g, i, xs_shape, axis):
-    start = sum_(shape[axis] for shape in xs_shape[:i])
+    start = sum(shape[axis] for shape in xs_shape[:i])
     index = [slice(None)] * len(xs_shape[i])
     index[axis] = slice(start, start + xs_shape[i][axis])
     return g[tuple(index)]
 
 
-sum_ = sum  # Python's own
 concatenate.rules(xs=_concatenate_x)
 concatenate.domain("n m, n m", axis=(0, 1, -1))
 concatenate.domain("n 2, n 3, n 1", axis=(1, -1))
@@ -222,8 +220,7 @@ flip.domain("n m", axis=(None, 0, -1, (0, 1)))
 
 @composite
 def roll(x, /, shift, axis=None):
-    """x with its elements moved `shift` places along `axis`, around the end; flattened first when it is
-    None."""
+    """x with its elements moved `shift` places along `axis`, around the end; None: as if flattened."""
     if axis is None:
         return reshape(roll(reshape(x, (-1,)), shift, 0), x.shape)
     n = x.shape[axis]
