@@ -1,0 +1,305 @@
+"""The VAE: its equations by hand and by Monte Carlo, its gradient by PyTorch, what a step leaves behind."""
+
+import gc
+import math
+
+import numpy as np
+import pytest
+
+import tinygen as tg
+from tinygen import data
+from tinygen.autograd import engine
+from tinygen.models import VAE, VAEConfig
+from tinygen.optim import Adam
+from tinygen.training import Run, TrainingConfig, evaluate, streams, train
+
+SMALL = VAEConfig(inputs=12, hidden=7, latent=3)
+
+
+def generator(seed=0):
+    return np.random.default_rng(seed)
+
+
+def model_and_input(count=5, config=SMALL):
+    """A VAE, images and noise, float32."""
+    model = VAE(config, rng=generator())
+    return (
+        model,
+        generator(1).random((count, config.inputs), dtype=np.float32),
+        model.noise(count, rng=generator(2)),
+    )
+
+
+def by_hand(state, x, eps):
+    """(total, reconstruction, kl) in float64 NumPy, written with logs and exps as the paper has them."""
+    w = {name: array.astype(np.float64) for name, array in state.items()}
+
+    def linear(name, x):
+        return x @ w[f"{name}.weight"].T + w[f"{name}.bias"]
+
+    h = np.maximum(linear("encoder", x.astype(np.float64)), 0)
+    mu, sigma = linear("mean", h), np.exp(linear("log_variance", h) / 2)
+    y = 1 / (1 + np.exp(-linear("pixels", np.maximum(linear("decoder", mu + sigma * eps), 0))))
+    log_p = (x * np.log(y) + (1 - x) * np.log(1 - y)).sum(axis=1)
+    kl = -0.5 * (1 + np.log(sigma**2) - mu**2 - sigma**2).sum(axis=1)
+    return (kl - log_p).mean(), -log_p.mean(), kl.mean()
+
+
+# the equations
+
+
+def test_the_loss_is_the_formula_of_the_paper():
+    model, x, eps = model_and_input()
+    got = [float(value.numpy()) for value in model.loss(x, eps)]
+    np.testing.assert_allclose(got, by_hand(model.state_dict(), x, eps), rtol=1e-5)
+
+
+def test_the_kl_term_is_what_monte_carlo_estimates():
+    model, x, eps = model_and_input(count=1)
+    for parameter in model.parameters():  # larger weights than at the start: else the KL is almost zero
+        parameter.assign(parameter.data * 4)
+    mu, log_var = (t.numpy().astype(np.float64) for t in model.encode(x))
+    kl = float(model.loss(x, eps)[2].numpy())
+    z = mu + np.exp(log_var / 2) * generator(3).standard_normal((400_000, SMALL.latent))
+    # log q(z|x) - log p(z); both have the same 2 pi
+    ratio = 0.5 * (z**2 - (z - mu) ** 2 / np.exp(log_var) - log_var).sum(axis=1)
+    error = ratio.std() / math.sqrt(len(ratio))
+    assert kl > 1
+    assert abs(ratio.mean() - kl) < 5 * error < 0.05 * kl
+
+
+def test_samples_of_the_code_have_the_mean_and_variance_that_the_encoder_says():
+    count = 200_000
+    mu, log_var = np.float32([[1.5, -0.5]]), np.float32([[-1.0, 0.8]])
+    model = VAE(VAEConfig(inputs=4, hidden=2, latent=2), rng=generator())
+    z = np.asarray(model.reparameterise(mu, log_var, model.noise(count, rng=generator(4))))
+    variance = np.exp(log_var[0])
+    np.testing.assert_allclose(z.mean(axis=0), mu[0], atol=5 * math.sqrt(variance.max() / count))
+    np.testing.assert_allclose(z.var(axis=0), variance, rtol=5 * math.sqrt(2 / count))
+
+
+def test_generated_pixels_are_the_sigmoid_of_the_logits():
+    model, _, z = model_and_input()
+    pixels = model.generate(z * 100).numpy()
+    assert pixels.shape == (5, SMALL.inputs) and pixels.min() >= 0 and pixels.max() <= 1
+    logits = model.decode(z).numpy()
+    np.testing.assert_allclose(model.generate(z).numpy(), 1 / (1 + np.exp(-logits)), rtol=1e-6)
+
+
+def test_extreme_logits_and_black_and_white_pixels_keep_the_loss_and_gradients_finite():
+    model, x, eps = model_and_input()
+    model.pixels.bias.assign(np.where(np.arange(SMALL.inputs) % 2, 1e4, -1e4).astype(np.float32))
+    total, _, _ = model.loss(np.round(x), eps)
+    total.backward()
+    assert np.isfinite(total.numpy())
+    assert all(np.isfinite(p.grad.numpy()).all() for p in model.parameters())
+
+
+def test_parameters_have_the_shapes_of_pytorchs_example():
+    model = VAE(VAEConfig(inputs=784, hidden=400, latent=20), rng=generator())
+    shapes = {name: p.shape for name, p in model.named_parameters()}
+    assert shapes == {
+        "encoder.weight": (400, 784),
+        "encoder.bias": (400,),
+        "mean.weight": (20, 400),
+        "mean.bias": (20,),
+        "log_variance.weight": (20, 400),
+        "log_variance.bias": (20,),
+        "decoder.weight": (400, 20),
+        "decoder.bias": (400,),
+        "pixels.weight": (784, 400),
+        "pixels.bias": (784,),
+    }
+
+
+def test_wrong_shapes_and_sizes_are_errors_that_say_what_was_expected():
+    model, x, eps = model_and_input()
+    with pytest.raises(ValueError, match=r"VAE.encode: expected images of shape \(B, 12\), got \(5, 3, 4\)"):
+        model.encode(x.reshape(5, 3, 4))
+    with pytest.raises(ValueError, match=r"VAE.loss: expected noise of shape \(5, 3\), got \(1, 3\)"):
+        model.loss(x, eps[:1])
+    with pytest.raises(ValueError, match="latent: expected at least 1, got 0"):
+        VAEConfig(latent=0)
+
+
+# the gradient
+
+
+def test_loss_and_gradients_agree_with_pytorch():
+    torch = pytest.importorskip("torch")
+    model, x, eps = model_and_input()
+    model.astype(np.float64)
+    total, _, _ = model.loss(x.astype(np.float64), eps.astype(np.float64))
+    total.backward()
+    weights = {n: torch.tensor(array, requires_grad=True) for n, array in model.state_dict().items()}
+    x, eps = (torch.tensor(array, dtype=torch.float64) for array in (x, eps))
+
+    def linear(name, x):
+        return torch.nn.functional.linear(x, weights[f"{name}.weight"], weights[f"{name}.bias"])
+
+    h = torch.relu(linear("encoder", x))
+    mu, log_var = linear("mean", h), linear("log_variance", h)
+    y = torch.sigmoid(linear("pixels", torch.relu(linear("decoder", mu + torch.exp(0.5 * log_var) * eps))))
+    bce = torch.nn.functional.binary_cross_entropy(y, x, reduction="sum")
+    expected = (bce - 0.5 * torch.sum(1 + log_var - mu**2 - log_var.exp())) / len(x)
+    expected.backward()
+    np.testing.assert_allclose(total.numpy(), expected.detach().numpy(), rtol=1e-12)
+    for name, parameter in model.named_parameters():
+        np.testing.assert_allclose(parameter.grad.numpy(), weights[name].grad.numpy(), rtol=1e-9, atol=1e-12)
+
+
+def test_the_loss_has_the_right_second_derivative():
+    model, x, eps = model_and_input(count=2)
+    model.astype(np.float64)
+    bias, x, eps = model.mean.bias.numpy(), x.astype(np.float64), eps.astype(np.float64)
+
+    def loss(b):
+        model.mean.bias = b
+        return model.loss(x, eps)[0]
+
+    tg.testing.gradcheck(loss, bias, order=2)
+
+
+# a step
+
+
+def test_a_float32_step_makes_no_float64_array(monkeypatch):
+    """Every array that a Tensor or a gradient is made of is looked at, and the optimizer's moments."""
+    seen = set()
+    tensor_init, node_init = engine.Tensor.__init__, engine.Node.__init__
+
+    def watch_tensor(self, data, node=None):
+        seen.add(data.dtype)
+        tensor_init(self, data, node)
+
+    def watch_node(self, plan, parents, kept, *rest):
+        seen.update(array.dtype for array in kept or () if isinstance(array, np.ndarray | np.generic))
+        node_init(self, plan, parents, kept, *rest)
+
+    monkeypatch.setattr(engine.Tensor, "__init__", watch_tensor)
+    monkeypatch.setattr(engine.Node, "__init__", watch_node)
+    model, x, eps = model_and_input()
+    optimizer = Adam(model.parameters(), lr=1e-3)
+    for _ in range(2):
+        losses = model.loss(x, eps)
+        losses[0].backward()
+        optimizer.step()
+        seen.update(p.dtype for p in model.parameters())
+        seen.update(p.grad.dtype for p in model.parameters())
+        optimizer.zero_grad()
+    seen.update(array.dtype for moments in optimizer.state for array in moments)
+    assert {value.dtype for value in losses} == {np.dtype(np.float32)}
+    assert seen == {np.dtype(np.float32)}
+
+
+def test_no_array_inside_a_step_is_float64_even_between_operations(monkeypatch):
+    """The results of rules and forwards, before the engine fits them to the dtype it wants."""
+    seen = []
+    fit = engine.fit
+
+    def watch_fit(g, node, plan):
+        seen.append((plan.name, getattr(g, "dtype", None)))
+        return fit(g, node, plan)
+
+    monkeypatch.setattr(engine, "fit", watch_fit)
+    model, x, eps = model_and_input()
+    model.loss(x, eps)[0].backward()
+    assert seen, "no gradient was un-broadcast: the watch is not where it should be"
+    assert [(name, dtype) for name, dtype in seen if dtype == np.float64] == []
+
+
+def test_a_step_leaves_no_reference_cycle():
+    model, x, eps = model_and_input()
+    optimizer = Adam(model.parameters(), lr=1e-3)
+
+    def step():
+        optimizer.zero_grad()
+        model.loss(x, eps)[0].backward()
+        optimizer.step()
+
+    step()  # what is made once (plans, moments) is made here
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(3):
+            step()
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
+
+
+# training
+
+
+@pytest.fixture(scope="module")
+def digits():
+    pytest.importorskip("sklearn")
+    return [data.digits(split=split)[0].reshape(-1, 64) for split in ("train", "test")]
+
+
+def trained(folder, digits, **settings):
+    """A model trained on the digits, its run and the metrics of the evaluation before."""
+    pytest.importorskip("safetensors")
+    config = TrainingConfig(**{"epochs": 2, "lr": 3e-3, **settings})
+    model = VAE(VAEConfig(hidden=64), rng=streams(config.seed)["weights"])
+    before = evaluate(model, digits[1], seed=config.seed)
+    run = Run.create(folder, prefix="test")
+    row, ending = train(model, *digits, config, run=run)
+    return model, run, row, ending, before
+
+
+def test_two_epochs_lower_the_loss_on_data_not_trained_on(tmp_path, digits):
+    _, run, row, ending, before = trained(tmp_path, digits)
+    assert ending == "epochs"
+    assert before[0] > 40  # 64 pixels at ln 2 nats: a decoder that says grey everywhere
+    assert row["test_loss"] < 31
+    losses = [row["test_loss"] for row in run.metrics()]
+    assert len(losses) == 2 and losses[1] < losses[0]
+    assert row["test_loss"] == pytest.approx(row["test_reconstruction"] + row["test_kl"], rel=1e-5)
+
+
+def test_a_checkpoint_brings_back_the_very_model(tmp_path, digits):
+    model, run, row, _, _ = trained(tmp_path, digits)
+    again = VAE(VAEConfig(hidden=64), rng=generator(99))
+    again.load_state_dict(run.weights())
+    for name, array in model.state_dict().items():
+        assert np.array_equal(array, again.state_dict()[name]), name
+    assert evaluate(again, digits[1], seed=0)[0] == row["test_loss"]
+
+
+def test_how_large_the_test_set_is_does_not_shift_the_training(tmp_path, digits):
+    train_x, test_x = digits
+    one, *_ = trained(tmp_path, (train_x, test_x))
+    other, *_ = trained(tmp_path, (train_x, test_x[:10]))
+    assert np.array_equal(one.pixels.weight.numpy(), other.pixels.weight.numpy())
+
+
+def test_a_loss_that_is_not_finite_stops_with_its_step_and_keeps_the_last_good_checkpoint(tmp_path, digits):
+    with pytest.raises(FloatingPointError, match=r"expected a finite loss.* at step \d+ \(epoch 1\)"):
+        trained(tmp_path / "rate", digits, lr=1e9)
+    spoilt = digits[0].copy()
+    spoilt[700] = np.nan
+    with pytest.raises(FloatingPointError, match="expected a finite loss, got reconstruction nan"):
+        trained(tmp_path / "data", (spoilt, digits[1]))
+    assert not (tmp_path / "data" / "test-1" / "checkpoint.safetensors").exists()
+
+
+def test_a_training_may_be_given_minutes_and_no_epochs(tmp_path, digits):
+    _, _, row, ending, _ = trained(tmp_path, digits, epochs=None, minutes=1e-5)
+    assert ending == "minutes" and row["step"] == 1
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"epochs": 0}, "epochs: expected at least 1, got 0"),
+        ({"epochs": 1, "batch": -3}, "batch: expected at least 1, got -3"),
+        ({"epochs": 1, "lr": math.nan}, "lr: expected a number above 0, got nan"),
+        ({"minutes": math.inf}, "minutes: expected a number above 0, got inf"),
+        ({"epochs": 1, "seed": -1}, "seed: expected at least 0, got -1"),
+        ({}, "expected a length; give epochs or minutes"),
+    ],
+)
+def test_settings_out_of_range_are_errors(settings, message):
+    with pytest.raises(ValueError, match=message):
+        TrainingConfig(**settings)

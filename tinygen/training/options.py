@@ -1,0 +1,92 @@
+"""Command-line options from configuration dataclasses: name, type, default and help are those of the fields.
+
+A field's help is in its metadata: `field(default=8, metadata={"help": "dimensions of the code z"})`.
+"""
+
+import argparse
+import dataclasses
+import difflib
+import typing
+
+
+class Mistake(Exception):
+    """Something that the user can put right; the message says how."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, but a Mistake is raised where it would print its usage and exit."""
+
+    def error(self, message):
+        raise Mistake(message.removeprefix("argument "))
+
+
+def parse(program, argv, configs, *, recipes=None, without=()):
+    """The options given in `argv`, as a dict; those not given are not in it.
+
+    Args:
+        program: how the command is called, such as "tinygen train vae".
+        argv: what follows it.
+        configs: dataclasses, whose fields are the options.
+        recipes: for the help, a dict of data set -> settings that replace the fields' defaults there.
+        without: names of fields that are no options.
+
+    Raises:
+        Mistake: an unknown option, with the nearest known one, or a value of another type.
+    """
+    parser = _Parser(prog=program, allow_abbrev=False, argument_default=argparse.SUPPRESS)
+    known = [f for config in configs for f in dataclasses.fields(config) if f.name not in without]
+    for field in known:
+        kind = next(k for k in (*typing.get_args(field.type), field.type) if k is not type(None))
+        text = field.metadata["help"] + _default(field, kind, recipes or {})
+        if kind is bool:
+            parser.add_argument(f"--{field.name}", action="store_true", help=text)
+        else:
+            parser.add_argument(f"--{field.name}", type=READERS[kind], metavar=field.name.upper(), help=text)
+    given, rest = parser.parse_known_args(argv)
+    if rest and rest[0].startswith("-"):
+        choose("option", rest[0].partition("=")[0], [f"--{field.name}" for field in known])
+    if rest:
+        raise Mistake(f"expected an option, got {rest[0]!r}; {program} --help tells them")
+    return vars(given)
+
+
+def _default(field, kind, recipes):
+    """The part of an option's help that says its default."""
+    by_data = [
+        f"{settings[field.name]} for {name}" for name, settings in recipes.items() if field.name in settings
+    ]
+    if by_data:
+        return f" (default: {', '.join(by_data)})"
+    return "" if kind is bool or field.default is None else f" (default: {field.default})"
+
+
+def take(config, settings):
+    """The dataclass `config` made from those entries of the dict `settings` that are its fields."""
+    names = [field.name for field in dataclasses.fields(config)]
+    return config(**{name: settings[name] for name in names if name in settings})
+
+
+def choose(what, name, known):
+    """`name`, when it is one of `known`.
+
+    Raises:
+        Mistake: it is not; the message names the nearest that is, or all.
+    """
+    if name in known:
+        return name
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]}?" if near else f"there is: {', '.join(known)}"
+    raise Mistake(f"unknown {what} {name!r}; {hint}")
+
+
+def _reader(kind, expected):
+    def read(text):
+        try:
+            return kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}") from None
+
+    return read
+
+
+READERS = {str: str, int: _reader(int, "a whole number"), float: _reader(float, "a number")}

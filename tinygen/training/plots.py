@@ -1,0 +1,111 @@
+"""Pictures: the curves of a training, and panels of small images. matplotlib, without its global state.
+
+A Figure is made directly, not through pyplot: no backend is chosen, no window opens, and a program that
+imports us keeps its own settings. Images are laid out in whole screen pixels and drawn unresampled, so every
+pixel of a digit is a sharp square.
+"""
+
+import numpy as np
+
+from ..extras import optional
+from .runs import replacing
+
+TILE, GAP = 56, 8  # screen pixels: the side of a small image, and the space between two
+MARGIN, HEADER = 28, 76  # around a panel, and above it for its title
+INK, GREY, TRAIN, TEST = "#1b1f24", "#68707a", "#9db8d9", "#1f5fa8"
+
+
+def save_panels(panels, path):
+    """Draw panels side by side, each a grid of grey images under its title.
+
+    Args:
+        panels: (title, subtitle, images) each. Images are an array (rows, columns, height, width), ink in
+            [0, 1]; in one of (pairs, 2, columns, height, width) the two rows of a pair stand close together.
+        path: where to write the PNG.
+    """
+    grids = [_grid(images) for _, _, images in panels]
+    width = sum(grid.shape[1] for grid in grids) + MARGIN * (len(grids) + 1)
+    height = max(grid.shape[0] for grid in grids) + HEADER + MARGIN
+    figure = _figure(width / 100, height / 100)
+    left = MARGIN
+    for (title, subtitle, _), grid in zip(panels, grids, strict=True):
+        grey = np.round(255 * (1 - grid)).astype(np.uint8)  # a colour map would round less well
+        bottom = height - HEADER - len(grid)
+        figure.figimage(grey[:, :, None].repeat(3, axis=2), left, bottom, origin="upper")
+        for text, y, style in (
+            (title, 30, {"size": 17, "weight": "bold", "color": INK}),
+            (subtitle, 58, {"size": 12.5, "color": GREY}),
+        ):
+            figure.text(left / width, 1 - y / height, text, va="center", **style)
+        left += grid.shape[1] + MARGIN
+    _save(figure, path)
+
+
+def _grid(images):
+    """One array (height, width), ink in [0, 1], of images in rows and columns with GAP between them."""
+    if images.ndim == 4:
+        images, near = images[:, None], GAP
+    else:
+        near = GAP // 2
+    groups, per_group, columns, h, w = images.shape
+    scale = max(1, round(TILE / max(h, w)))
+    images = images.repeat(scale, axis=-2).repeat(scale, axis=-1)
+    h, w = scale * h, scale * w
+    # Rows of a group are `near` apart, and groups so far that the whole is as high as a plain grid.
+    rows = groups * per_group
+    spare = GAP * (rows - 1) - near * groups * (per_group - 1)
+    far = spare / max(1, groups - 1)
+    grid = np.zeros((rows * h + GAP * (rows - 1), columns * w + GAP * (columns - 1)), np.float32)
+    for i, j, k in np.ndindex(groups, per_group, columns):
+        top = round(i * (per_group * h + (per_group - 1) * near + far)) + j * (h + near)
+        grid[top : top + h, k * (w + GAP) : k * (w + GAP) + w] = images[i, j, k]
+    return grid
+
+
+def save_curves(rows, path):
+    """Draw the loss and its two terms against the epoch, on training and on test data.
+
+    Args:
+        rows: dicts with `epoch`, and in nats an image `train_loss`, `train_reconstruction`, `train_kl`, and
+            the same with `test_`.
+        path: where to write the PNG.
+    """
+    figure = _figure(13, 4)
+    epochs = [row["epoch"] for row in rows]
+    mark = "o" if len(rows) < 3 else None  # a line needs two points to be seen
+    titles = {"loss": "Loss", "reconstruction": "Reconstruction", "kl": "KL divergence"}
+    for axes, (key, title) in zip(figure.subplots(1, 3), titles.items(), strict=True):
+        curves = {split: [row[f"{split}_{key}"] for row in rows] for split in ("train", "test")}
+        axes.plot(epochs, curves["train"], color=TRAIN, label="training data", lw=2, marker=mark)
+        axes.plot(epochs, curves["test"], color=TEST, label="test data", lw=2, marker=mark)
+        axes.set_title(title, loc="left", size=14, weight="bold", color=INK)
+        axes.set_xlabel("epoch", size=11, color=GREY)
+        axes.set_ylabel("nats per image", size=11, color=GREY)
+        axes.tick_params(colors=GREY, labelsize=10)
+        axes.grid(color="#e6e9ed")
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.spines[["left", "bottom"]].set_color("#c8cdd3")
+        axes.set_xlim(0, 1.02 * epochs[-1])
+        axes.set_ylim(*_range(curves["train"] + curves["test"]))
+    figure.axes[0].legend(frameon=False, fontsize=11, labelcolor=INK)
+    figure.tight_layout(w_pad=2)
+    _save(figure, path)
+
+
+def _range(values):
+    """Limits that show where a curve settles: the first epochs may leave the picture at the top."""
+    low, high = min(values), max(values)
+    top = min(high, low + 4 * (np.percentile(values, 75) - low)) if len(values) > 20 else high
+    room = 0.06 * (top - low) or 1.0
+    return low - room, top + room
+
+
+def _figure(width, height):
+    """An empty figure of this size in hundreds of pixels."""
+    return optional("matplotlib.figure").Figure(figsize=(width, height), dpi=100, facecolor="white")
+
+
+def _save(figure, path):
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=figure.dpi, metadata={"Software": None})
