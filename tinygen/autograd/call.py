@@ -24,11 +24,11 @@ def unary(record):
         node, x = x.node, x.data
         try:
             out = forward(x)
+            if type(out) is not np.ndarray:
+                out = arrays.as_array(out)
         except Exception as error:
             _explain(record, (x,), {}, error)
             raise
-        if type(out) is not np.ndarray:
-            out = arrays.as_array(out)
         if current_mode() is not PLAIN:
             return _finish(record, (x,), (node,), None, out)
         if node is None:
@@ -57,11 +57,11 @@ def binary(record):
             return _on_arrays(record, (x, y), {})
         try:
             out = forward(x, y)
+            if type(out) is not np.ndarray:
+                out = arrays.as_array(out)
         except Exception as error:
             _explain(record, (x, y), {}, error)
             raise
-        if type(out) is not np.ndarray:
-            out = arrays.as_array(out)
         if current_mode() is not PLAIN:
             return _finish(record, (x, y), (x_node, y_node), None, out)
         if y_node is None:
@@ -107,7 +107,7 @@ def _finish(record, values, nodes, attrs, out, saved=()):
     if mode.anomaly:
         require_finite(out, f"the result of {record.name}", line)
     tracked = tuple([node is not None for node in nodes])
-    if not mode.recording or True not in tracked:
+    if not mode.recording or True not in tracked or not arrays.is_floating(out.dtype):
         return Tensor(out)
     how = record.plan(tracked)
     parents = tuple([node for node in nodes if node is not None])
@@ -137,17 +137,16 @@ def _on_arrays(record, values, attrs):
 
 def _operand(record, value):
     """An input that is no Tensor. NumPy scalars become Python's, which do not promote a float32 array."""
-    if type(value) is np.ndarray or isinstance(value, (int, float)) and not isinstance(value, np.generic):
+    if arrays.is_array(value) and value.dtype.kind in "fiub":
         return value
     if isinstance(value, np.generic):
-        return value.item()
-    if value is None and record.optional:
-        return None
-    if isinstance(value, Tensor) or arrays.is_array(value):
+        value = value.item()
+    if isinstance(value, (int, float, Tensor)) or value is None and record.optional:
         return value
     if isinstance(value, (list, tuple)):
         return arrays.as_array(value)
-    raise TypeError(f"{record.name}: expected a Tensor, an array or a number, got {value!r}")
+    got = arrays.describe(value)
+    raise TypeError(f"{record.name}: expected a Tensor, an array of real numbers or a number, got {got}")
 
 
 def _bind(record, args, attrs):
@@ -155,6 +154,8 @@ def _bind(record, args, attrs):
     if record.variadic and args and isinstance(args[0], (list, tuple)):  # concatenate([x, y], axis) too
         attrs.update(zip(record.positional, args[1:]))
         args = tuple(args[0])
+    if record.variadic and not args:
+        raise ValueError(f"{record.name}: expected at least one array, got none")
     count = len(args) if record.variadic else len(record.inputs)
     if len(args) > count:
         surplus = args[count:]
@@ -170,6 +171,9 @@ def _bind(record, args, attrs):
             if name not in attrs and name not in record.optional:
                 raise TypeError(f"{record.name}: input {name!r} is missing; it takes {_signature(record)}")
         args = (*args, *[attrs.pop(name, None) for name in rest])
+    for name, value in zip(record.inputs, args):
+        if value is None and name not in record.optional:
+            raise TypeError(f"{record.name}: input {name!r} is None; it takes {_signature(record)}")
     for name, value in attrs.items():
         if name not in record.attributes:
             raise TypeError(f"{record.name}: unknown option {name!r}; it takes {_signature(record)}")
@@ -188,12 +192,16 @@ def _signature(record):
 
 
 def _explain(record, values, attrs, error):
-    """Raise an error of the same kind that names operation and inputs; return if `error` does already."""
-    if str(error).startswith(f"{record.name}: "):
-        return
+    """Raise what `explain` says of a primitive that was called with these."""
     got = ", ".join(arrays.describe(value) for value in values)
     options = "".join(f", {name}={arrays.describe(value)}" for name, value in attrs.items())
-    kind = (
-        type(error) if type(error) in (ValueError, TypeError, IndexError, ZeroDivisionError) else RuntimeError
-    )
-    raise kind(f"{record.name}: {error} (got {got}{options})") from error
+    explain(record.name, error, f" (got {got}{options})")
+
+
+def explain(name, error, got=""):
+    """Raise an error of the same kind that names the operation; return if `error` does already."""
+    if str(error).startswith(f"{name}: ") or isinstance(error, (MemoryError, FloatingPointError)):
+        return
+    kinds = TypeError, ValueError, IndexError  # NumPy has kinds of its own below these
+    kind = next((kind for kind in kinds if isinstance(error, kind)), RuntimeError)
+    raise kind(f"{name}: {error}{got}") from error

@@ -21,6 +21,7 @@ from .. import arrays
 from .modes import current_mode, require_finite
 
 tick = itertools.count().__next__  # the counter behind Node.order
+NOTHING = object()  # what Plan.pull says of a parent that gets no gradient
 
 
 # ------------------------------------------------------------------ values and the tape
@@ -85,7 +86,7 @@ class _Alias:
     name, direct, steps = "alias", True, ((lambda g: g, None, None),)
 
     def pull(self, node, g, needed, create_graph):
-        return [g]
+        return (g,)
 
 
 _ALIAS = _Alias()
@@ -146,7 +147,7 @@ def gradients_of_nodes(roots, cotangents, targets=None, create_graph=False, reta
                         if only is None
                         else rule(total, known[only])
                     )
-                elif step is None:  # the result does not depend on this input
+                elif step is NOTHING:
                     continue
                 else:
                     g = step

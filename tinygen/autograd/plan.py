@@ -8,7 +8,7 @@ import itertools
 from operator import itemgetter
 
 from .. import arrays
-from .engine import Tensor, alias, gradients_of_nodes
+from .engine import NOTHING, Tensor, alias, gradients_of_nodes
 
 
 class Plan:
@@ -56,7 +56,7 @@ class Plan:
         ]
 
     def pull(self, node, g, needed, create_graph):
-        """Run the rules: a gradient for each of the node's parents, or None where it is not in `needed`."""
+        """Run the rules: a gradient for each of the node's parents, NOTHING for those not in `needed`."""
         known = node.kept
         if create_graph:
             known = tuple([_as_tensors(item, owner, node) for item, owner in zip(known, self.owners)])
@@ -71,9 +71,15 @@ class Plan:
         if self.joint:
             rule, _, pick = self.steps[0]
             answers = rule(g, *pick(known)) if pick else rule(g)
+            if not isinstance(answers, (tuple, list)) or len(answers) < len(self.primitive.inputs):
+                names = ", ".join(self.primitive.inputs)
+                raise TypeError(
+                    f"{self.name}: the joint rule returned {arrays.describe(answers)}; "
+                    f"return a tuple with a gradient for each of {names} (None for one left out of the call)"
+                )
             return [answers[i] for i in self.joint]
         return [
-            (rule(g, *pick(known)) if pick else rule(g)) if parent in needed else None
+            (rule(g, *pick(known)) if pick else rule(g)) if parent in needed else NOTHING
             for parent, (rule, _, pick) in zip(node.parents, self.steps)
         ]
 
@@ -86,7 +92,7 @@ class Plan:
         wanted = {a for a, parent in zip(aliases, node.parents) if parent in needed}
         out = self.primitive.reference(*inputs, **node.attrs)
         done = gradients_of_nodes([out.node], [g], wanted, create_graph=True, retain_graph=True)
-        return [done[a][0] if a in done else None for a in aliases]
+        return [done[a][0] if a in done else NOTHING for a in aliases]
 
 
 def _rule_for(primitive, position):

@@ -25,7 +25,7 @@ import inspect
 import numpy as np
 
 from .. import arrays
-from .call import binary, general, unary
+from .call import binary, explain, general, unary
 from .domain import Domain
 from .plan import Plan
 
@@ -59,7 +59,11 @@ def composite(function):
 
     @functools.wraps(function)
     def call(*args, **attrs):
-        out = function(*args, **attrs)
+        try:
+            out = function(*args, **attrs)
+        except Exception as error:
+            explain(function.__name__, error)
+            raise
         return arrays.as_array(out) if isinstance(out, np.generic) else out  # sums of arrays leave scalars
 
     call.domains = Domain(function.__name__, _names(function)[0])
@@ -114,30 +118,19 @@ class Primitive:
             TypeError: a rule for something that is no input, or one that asks for a name that there is not.
         """
         shapes = [f"{name}_shape" for name in self.inputs]
-        known = {
-            *self.inputs,
-            *shapes,
-            *self.attributes,
-            *self.saves,
-            "out",
-            *("i" if self.variadic else ""),
-        }
+        known = {*self.inputs, *shapes, *self.attributes, *self.saves, "out", *("i" if self.variadic else "")}
+        found = {}
         for name, rule in rules.items():
             if name not in self.inputs and name != "all":
-                raise TypeError(
-                    f"{self.name}: a rule for {name!r}, which is no input; there is {', '.join(self.inputs)}"
-                )
-            asked = tuple(inspect.signature(rule).parameters)[1:]
-            for ask in asked:
+                names = ", ".join(self.inputs)
+                raise TypeError(f"{self.name}: a rule for {name!r}, which is no input; there is {names}")
+            found[name] = rule, tuple(inspect.signature(rule).parameters)[1:]
+            for ask in found[name][1]:
                 if ask not in known:
-                    raise TypeError(
-                        f"{self.name}: the rule for {name!r} asks for {ask!r}; "
-                        f"there is {', '.join(sorted(known))}"
-                    )
-            if name == "all":
-                self.joint = rule, asked
-            else:
-                self.by_input[name] = rule, asked
+                    names = ", ".join(sorted(known))
+                    raise TypeError(f"{self.name}: the rule for {name!r} asks for {ask!r}; there is {names}")
+        self.joint = found.pop("all", self.joint)
+        self.by_input.update(found)
         self.plans.clear()
         self.hot[:] = None, None, None
 

@@ -3,6 +3,8 @@
 The operators are the operations themselves: `x * y` enters `multiply` with no function between.
 """
 
+import operator
+
 import numpy as np
 
 from .. import arrays
@@ -44,8 +46,11 @@ def tensor(data, *, dtype=None, requires_grad=False, name=None):
     Raises:
         TypeError: a gradient asked of integers or booleans, or data that are not numbers.
     """
-    array = data.data if isinstance(data, Tensor) else arrays.as_array(data)
-    array = arrays.of(array).array(array, dtype=dtype)
+    try:
+        array = data.data if isinstance(data, Tensor) else arrays.as_array(data)
+        array = arrays.of(array).array(array, dtype=dtype)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"tensor: {error}") from error
     if array.dtype.kind not in "fiub":
         raise TypeError(f"tensor: expected real numbers, got dtype {array.dtype}")
     return as_leaf(Tensor(array), name) if requires_grad else Tensor(array)
@@ -141,9 +146,27 @@ def _refuse_item_assignment(self, index, value):
 
 
 def _refuse_numpy(self, function, types, args, kwargs):
-    raise TypeError(
-        f"np.{function.__name__} would lose the gradient; use tinygen.{function.__name__}, or .numpy() first"
-    )
+    name = function.__name__
+    ours = f"tinygen.{name}" if hasattr(ops, name) else "a function of tinygen"
+    raise TypeError(f"np.{name} would lose the gradient; use {ours}, or .numpy() first")
+
+
+def _numpy_operator(self, ufunc, method, *inputs, **options):
+    """What `array * tensor` comes to: our operation. NumPy's functions refuse a Tensor."""
+    ours = _UFUNCS.get(ufunc.__name__)
+    if ours is None or method != "__call__" or options:
+        _refuse_numpy(self, ufunc, (), inputs, options)
+    return ours(*inputs)
+
+
+def _reduce(self):
+    """Copies and pickles: the values, and for a leaf that it is one; a result becomes plain values."""
+    is_leaf = self.node is not None and self.node.plan is None
+    return _restored, (self.data, is_leaf, self.node.name if is_leaf else None)
+
+
+def _restored(data, is_leaf, name):
+    return tensor(data, requires_grad=is_leaf, name=name)
 
 
 def _iterate(self):
@@ -152,15 +175,11 @@ def _iterate(self):
     return (self[i] for i in range(len(self.data)))
 
 
-def _compare(name):
-    operator = getattr(np.ndarray, name)
-
+def _compare(operation):
     def compare(self, other):
-        return Tensor(
-            arrays.as_array(getattr(self.data, name)(other.data if isinstance(other, Tensor) else other))
-        )
+        """A boolean Tensor; no gradient."""
+        return Tensor(arrays.as_array(operation(ops.arithmetic.raw(self), ops.arithmetic.raw(other))))
 
-    compare.__name__, compare.__doc__ = name, f"{operator.__doc__} A boolean Tensor; no gradient."
     return compare
 
 
@@ -207,14 +226,24 @@ _OPERATORS = {
     "pow": ops.power,
     "matmul": ops.matmul,
 }
+_COMPARISONS = {
+    "lt": "less",
+    "le": "less_equal",
+    "gt": "greater",
+    "ge": "greater_equal",
+    "eq": "equal",
+    "ne": "not_equal",
+}
+_UFUNCS = {operation.__name__: operation for operation in _OPERATORS.values()}  # NumPy's name -> ours
 
 for _name, _operation in _OPERATORS.items():
     setattr(Tensor, f"__{_name}__", _operation)
     setattr(Tensor, f"__r{_name}__", _reflected(_operation))
 for _name in _METHODS:
     setattr(Tensor, _name, getattr(ops, _name))
-for _name in ("__lt__", "__le__", "__gt__", "__ge__", "__eq__", "__ne__"):
-    setattr(Tensor, _name, _compare(_name))
+for _name, _ufunc in _COMPARISONS.items():
+    _UFUNCS[_ufunc] = _compare(getattr(operator, _name))
+    setattr(Tensor, f"__{_name}__", _UFUNCS[_ufunc])
 
 Tensor.__neg__ = ops.negative
 Tensor.__pos__ = lambda self: self
@@ -228,8 +257,9 @@ Tensor.__bool__ = lambda self: bool(self.data)
 Tensor.__float__ = lambda self: float(_item(self))
 Tensor.__int__ = lambda self: int(_item(self))
 Tensor.__repr__ = _repr
+Tensor.__reduce__ = _reduce
 Tensor.__array__ = _as_numpy
-Tensor.__array_ufunc__ = None  # NumPy's operators defer to ours, and its ufuncs refuse a Tensor
+Tensor.__array_ufunc__ = _numpy_operator
 Tensor.__array_function__ = _refuse_numpy
 Tensor.reshape = _flexible(ops.reshape)
 Tensor.transpose = _transpose

@@ -8,7 +8,7 @@ import functools
 
 from .. import arrays
 from . import ops
-from .engine import Node, Tensor, alias, cotangent_for, gradients_of_nodes, node_of, tick
+from .engine import NOTHING, Node, Tensor, alias, cotangent_for, gradients_of_nodes, node_of, tick
 from .modes import current_mode, enable_grad
 from .tensor import as_leaf, as_tensor, stop_gradient
 
@@ -39,7 +39,7 @@ def gradients(outputs, inputs, cotangents=None, *, create_graph=False, retain_gr
     for x in inputs:
         if not isinstance(x, Tensor) or x.node is None:
             raise RuntimeError("gradients: an input was not recorded; make it with requires_grad=True")
-    roots = [node_of(y) for y in outputs]
+    roots = [node_of(_result("gradients", y)) for y in outputs]
     starts = [cotangent_for(y, g, create_graph) for y, g in zip(outputs, cotangents)]
     retain = create_graph if retain_graph is None else retain_graph
     done = gradients_of_nodes(roots, starts, {x.node for x in inputs}, create_graph, retain)
@@ -92,13 +92,18 @@ def _goes_on(aliases, outputs):
     return False
 
 
-def _scalar(name, y):
+def _result(name, y):
+    """What f returned, if it is a Tensor."""
     if not isinstance(y, Tensor):
         raise TypeError(
             f"{name}: expected a function that returns a Tensor, got {type(y).__name__}; "
             "compute with tinygen's functions"
         )
-    if y.size != 1:
+    return y
+
+
+def _scalar(name, y):
+    if _result(name, y).size != 1:
         raise ValueError(
             f"{name}: expected a scalar result, got shape {y.shape}; use vjp or jacobian, or reduce it"
         )
@@ -112,14 +117,17 @@ def value_and_grad(f, argnums=0, *, has_aux=False):
         argnums: which positional argument; a tuple of ints gives a tuple of gradients.
         has_aux: f returns (scalar, anything), and so does the value.
     """
-    positions = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    positions = (argnums,) if isinstance(argnums, int) else argnums
+    if not isinstance(positions, (tuple, list)) or not all(isinstance(i, int) for i in positions):
+        raise TypeError(f"grad: expected argnums to be an int or a tuple of ints, got {argnums!r}")
 
     @functools.wraps(f)
     def wrapped(*inputs, **kwargs):
-        if any(not -len(inputs) <= i < len(inputs) for i in positions):
-            raise TypeError(
-                f"grad: argnums {argnums} asks for more than the {len(inputs)} positional arguments"
-            )
+        count = len(inputs)
+        if any(not -count <= i < count for i in positions):
+            raise TypeError(f"grad: argnums {argnums} asks for more than the {count} positional arguments")
+        if len({i % count for i in positions}) < len(positions):
+            raise TypeError(f"grad: argnums {argnums} names an argument twice; name each once")
         result, aliases = _run(f, inputs, positions, kwargs)
         y = _scalar("grad", result[0] if has_aux else result)
         create_graph = _goes_on(aliases, [y])
@@ -147,7 +155,7 @@ def grad(f, argnums=0):
 def vjp(f, *inputs):
     """(f(*inputs), pullback): pullback(g) is the vector-Jacobian product, a tuple for several inputs."""
     y, aliases = _run(f, inputs, range(len(inputs)))
-    create_graph = _goes_on(aliases, [y])
+    create_graph = _goes_on(aliases, [_result("vjp", y)])
 
     def pullback(g, create_graph=create_graph):
         if y.node is None:
@@ -176,12 +184,11 @@ def jvp(f, inputs, tangents):
     The trick is Townsend's (2017): reverse mode twice is forward mode.
     """
     inputs, tangents = tuple(inputs), tuple(tangents)
-    if len(inputs) != len(tangents) or any(
-        as_tensor(x).shape != as_tensor(v).shape for x, v in zip(inputs, tangents)
-    ):
-        raise ValueError("jvp: expected one tangent for each input, of its shape")
+    shapes = [[as_tensor(x).shape for x in group] for group in (inputs, tangents)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(f"jvp: inputs of shapes {shapes[0]} need tangents of the same, got {shapes[1]}")
     y, aliases = _run(f, inputs, range(len(inputs)))
-    goes_on = _goes_on(aliases, [y]) or any(map(_is_tracked, tangents))
+    goes_on = _goes_on(aliases, [_result("jvp", y)]) or any(map(_is_tracked, tangents))
     dy = ops.zeros_like(y)
     if y.node is not None:
         dummy = as_leaf(ops.zeros_like(y))
@@ -238,7 +245,7 @@ class _Recompute:
             own = [inputs[i].node for i in positions]
             targets = own + list(node.parents[len(own) :])
             done = gradients_of_nodes([out.node], [g], set(targets), create_graph, create_graph)
-        return [done[t][0] if t in done else None for t in targets]
+        return [done[t][0] if t in done else NOTHING for t in targets]
 
 
 def checkpoint(f, *inputs):
@@ -252,7 +259,7 @@ def checkpoint(f, *inputs):
     start = tick()
     positions = [i for i, x in enumerate(inputs) if isinstance(x, Tensor) and x.node is not None]
     out, aliases = _run(f, inputs, positions)
-    if out.node is None:
+    if _result("checkpoint", out).node is None:
         return out
     own = {x.node for x in aliases}
     outside, seen, stack = [], set(), [out.node]

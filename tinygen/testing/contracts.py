@@ -36,6 +36,10 @@ def contract(operation, *, order=2, skip=()):
     Raises:
         ValueError: a law of that name does not exist.
     """
+    if not hasattr(operation, "domains"):
+        raise TypeError(
+            f"contract: expected an operation made by @primitive or @composite, got {operation!r}"
+        )
     unknown = set(skip) - set(LAWS)
     if unknown:
         raise ValueError(

@@ -127,6 +127,8 @@ def _gradient(f, inputs, real, cotangents, create_graph=False):
             leaves[i] = x if isinstance(x, Tensor) and x.node is not None else tensor(x, requires_grad=True)
         results = f(*leaves)
         results = results if isinstance(results, (tuple, list)) else [results]
+        if not all(isinstance(y, Tensor) for y in results):
+            raise TypeError(f"gradcheck: {_name(f)} must return Tensors; compute with tinygen's functions")
         pairs = [(y, c) for y, c in zip(results, cotangents) if y.node is not None]
         if not pairs:
             return [np.zeros(np.shape(inputs[i])) for i in real]

@@ -148,7 +148,7 @@ def gelu(x, /, approximate="none"):
     """x Phi(x), with Phi the normal distribution function (Hendrycks & Gimpel 2016).
 
     Args:
-        approximate: "none" for the exact form, "tanh" for GPT-2's 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))).
+        approximate: "none" for the exact form, "tanh" for 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))).
     """
     if approximate == "none":
         return 0.5 * x * (1 + erf(x * (1 / SQRT_2)))

@@ -1,7 +1,7 @@
 """Two-dimensional convolution, pooling and upsampling.
 
-Letters: B images in the batch, C channels in, D channels out, H x W pixels, kh x kw elements of a kernel. Images
-are (B, C, H, W), kernels (D, C / groups, kh, kw).
+Letters: B images in the batch, C channels in, D channels out, H x W pixels, kh x kw elements of a kernel.
+Images are (B, C, H, W), kernels (D, C / groups, kh, kw).
 
 A convolution is a sum over triples (image x, kernel w, result g): S = sum g . conv(x, w). Its three partial
 derivatives are the convolution itself (with respect to g), the gradient of the image and the gradient of the
@@ -19,10 +19,10 @@ from .shapes import repeat, reshape, stack
 
 def pair(value, what):
     """An int or a pair of ints as a pair."""
-    both = (value, value) if isinstance(value, int) else tuple(value)
+    both = value if isinstance(value, (tuple, list)) else (value, value)
     if len(both) != 2 or not all(isinstance(n, int) for n in both):
-        raise ValueError(f"{what}: expected an int or a pair of ints, got {value!r}")
-    return both
+        raise ValueError(f"expected {what} to be an int or a pair of ints, got {value!r}")
+    return tuple(both)
 
 
 def _geometry(stride, padding, dilation, groups):
@@ -41,7 +41,7 @@ def out_size(n, k, stride, padding, dilation):
     return (n + 2 * padding - dilation * (k - 1) - 1) // stride + 1
 
 
-def _check(name, x, weight, channels):
+def _check(name, x, weight, bias, channels, channels_out):
     if x.ndim != 4 or weight.ndim != 4:
         raise ValueError(
             f"{name}: expected images (B, C, H, W) and kernels of 4 axes, got {x.shape} and {weight.shape}"
@@ -50,6 +50,8 @@ def _check(name, x, weight, channels):
         raise ValueError(
             f"{name}: a kernel of shape {weight.shape} takes {channels} channels, got images {x.shape}"
         )
+    if bias is not None and bias.shape != (channels_out,):
+        raise ValueError(f"{name}: expected a bias of shape ({channels_out},), got {bias.shape}")
 
 
 @primitive
@@ -113,7 +115,7 @@ def conv2d(x, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=1):
         ValueError: channels that do not match, or a kernel larger than the padded image.
     """
     geometry = _geometry(stride, padding, dilation, groups)
-    _check("conv2d", x, weight, weight.shape[1] * groups)
+    _check("conv2d", x, weight, bias, weight.shape[1] * groups, weight.shape[0])
     if weight.shape[0] % groups:
         raise ValueError(
             f"conv2d: {weight.shape[0]} kernels cannot be shared out to {groups} groups; use a multiple"
@@ -147,7 +149,7 @@ def conv_transpose2d(x, weight, bias=None, *, stride=1, padding=0, output_paddin
             dilation.
     """
     geometry = _geometry(stride, padding, dilation, groups)
-    _check("conv_transpose2d", x, weight, weight.shape[0])
+    _check("conv_transpose2d", x, weight, bias, weight.shape[0], weight.shape[1] * groups)
     if x.shape[1] % groups:
         raise ValueError(
             f"conv_transpose2d: {x.shape[1]} channels cannot be shared out to {groups} groups; use a multiple"
@@ -171,8 +173,10 @@ conv_transpose2d.domain(
 
 def _windows(name, x, size, stride):
     """The k x k shifted pictures that pooling reduces: (k * k, B, C, H', W')."""
-    size = pair(size, name)
-    stride = size if stride is None else pair(stride, name)
+    size = pair(size, "size")
+    stride = size if stride is None else pair(stride, "stride")
+    if min(*size, *stride) < 1:
+        raise ValueError(f"expected size and stride of at least 1, got {size} and {stride}")
     if x.ndim != 4:
         raise ValueError(f"{name}: expected images (B, C, H, W), got shape {x.shape}")
     height, width = (out_size(n, k, s, 0, 1) for n, k, s in zip(x.shape[2:], size, stride))
@@ -207,7 +211,9 @@ def avg_pool2d(x, /, size, stride=None):
 @composite
 def upsample(x, /, scale):
     """Each pixel repeated by whole factors (nearest neighbour): (B, C, H, W) -> (B, C, s H, s W)."""
-    rows, columns = pair(scale, "upsample")
+    rows, columns = pair(scale, "scale")
+    if x.ndim != 4 or min(rows, columns) < 1:
+        raise ValueError(f"expected images (B, C, H, W) and a scale of at least 1, got {x.shape} and {scale}")
     return repeat(repeat(x, rows, 2), columns, 3)
 
 

@@ -5,7 +5,7 @@ from ..domain import Values
 from ..engine import Tensor
 from ..primitive import composite, primitive
 from .arithmetic import raw
-from .shapes import broadcast_to, reshape
+from .shapes import broadcast_to, place, reshape
 
 
 def _is_basic(index):
@@ -64,7 +64,7 @@ def take(x, indices, *, axis=None):
     """The elements of x at integer `indices` along `axis`; of the flattened x when it is None."""
     if axis is None:
         return getitem(reshape(x, (-1,)), plain_index(indices))
-    return getitem(x, (*(slice(None),) * (axis % x.ndim), plain_index(indices)))
+    return getitem(x, (*(slice(None),) * place(axis, x.ndim), plain_index(indices)))
 
 
 take.domain("n m, 3", indices=Values(kind="index", high="n"), axis=(0,))

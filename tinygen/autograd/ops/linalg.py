@@ -16,7 +16,7 @@ def matmul(x, y):
     Raises:
         ValueError: the inner sizes differ, or an input is 0-d.
     """
-    if not x.ndim or not y.ndim:
+    if not getattr(x, "ndim", 0) or not getattr(y, "ndim", 0):
         raise ValueError("matmul: expected at least 1 dimension on both sides; use * for scalars")
     if x.shape[-1] != (y.shape[-2] if y.ndim > 1 else y.shape[0]):
         inner = x.shape[-1], y.shape[-2] if y.ndim > 1 else y.shape[0]
@@ -154,6 +154,8 @@ def linear(x, weight, bias=None):
     out = arrays.of(x).matmul(x, weight.T)
     if bias is None:
         return out
+    if bias.shape != weight.shape[:1]:
+        raise ValueError(f"linear: a weight {weight.shape} takes a bias {weight.shape[:1]}, got {bias.shape}")
     if bias.dtype != out.dtype:
         return out + bias
     out += bias

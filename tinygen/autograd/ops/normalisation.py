@@ -35,6 +35,8 @@ normalise.domain("2 3 4, 3, -", axes=((0, 2),), shape=((1, 3, 1),), eps=(1e-3,))
 @composite
 def layer_norm(x, weight=None, bias=None, *, eps=1e-5):
     """Normalise the last axis (Ba et al. 2016): x (..., C), weight, bias (C,) or None; biased variance."""
+    if not x.ndim:
+        raise ValueError("layer_norm: expected (..., C), got a 0-d array; give it an axis")
     _check("layer_norm", weight, bias, x.shape[-1])
     return normalise(x, weight, bias, axes=(-1,), shape=(-1,), eps=eps)
 
@@ -68,7 +70,7 @@ def group_norm(x, weight=None, bias=None, *, groups, eps=1e-5):
     Raises:
         ValueError: `groups` does not divide C.
     """
-    if x.ndim < 2 or x.shape[1] % groups:
+    if x.ndim < 2 or groups < 1 or x.shape[1] % groups:
         raise ValueError(
             f"group_norm: expected (B, C, ...) with C a multiple of {groups}, got shape {x.shape}"
         )

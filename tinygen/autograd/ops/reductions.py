@@ -1,7 +1,6 @@
 """Reductions and scans. `axis`: None (all), an int or a tuple; `keepdims` leaves reduced axes as 1."""
 
 import math
-import operator
 
 from ... import arrays
 from ...kernels.reference import finite_max
@@ -9,7 +8,7 @@ from ..domain import AXES, SOME_AXIS, Values
 from ..engine import Tensor
 from ..primitive import composite, primitive
 from .arithmetic import absorbing_product, exp, guarded_quotient, raw, sqrt, square, where
-from .shapes import broadcast_to, concatenate, flip, moveaxis, reshape
+from .shapes import broadcast_to, concatenate, flip, moveaxis, place, reshape
 
 BOTH = (False, True)
 
@@ -18,7 +17,7 @@ def axes_of(axis, ndim):
     """`axis` as a tuple of non-negative ints."""
     if axis is None:
         return tuple(range(ndim))
-    return tuple(operator.index(a) % ndim for a in (axis if isinstance(axis, (tuple, list)) else (axis,)))
+    return tuple(place(a, ndim) for a in (axis if isinstance(axis, (tuple, list)) else (axis,)))
 
 
 def kept(x, shape, axis):
@@ -174,7 +173,7 @@ log_softmax.domain("n m k", axis=(1, -1))
 @primitive
 def cumsum(x, /, axis):
     """Running sums along `axis`."""
-    return x.cumsum(axis=axis)
+    return x.cumsum(axis=place(axis, x.ndim))
 
 
 cumsum.rules(x=lambda g, axis: flip(cumsum(flip(g, axis), axis), axis))
@@ -237,7 +236,7 @@ def _cumprod_reference(x, /, axis):
 @primitive(reference=_cumprod_reference)
 def cumprod(x, /, axis):
     """Running products along `axis`; exact gradients with zeros among the factors."""
-    return x.cumprod(axis=axis)
+    return x.cumprod(axis=place(axis, x.ndim))
 
 
 def _cumprod_x(g, x, axis):

@@ -1,9 +1,24 @@
 """Reshape, transpose, join, cut, repeat: elements move, nothing is computed, and every rule is a move."""
 
 import math
+import operator
 
 from ... import arrays
 from ..primitive import composite, primitive
+
+
+def place(axis, ndim):
+    """An axis counted from the front.
+
+    Raises:
+        TypeError: no integer. ValueError: there is no such axis.
+    """
+    if axis is None:
+        raise TypeError("expected an axis, got None; flatten first to take all elements")
+    axis = operator.index(axis)
+    if not -ndim <= axis < ndim:
+        raise ValueError(f"axis {axis} is out of range for {ndim} dimensions; use {-ndim} to {ndim - 1}")
+    return axis % ndim
 
 
 @primitive
@@ -40,7 +55,8 @@ transpose.domain("n m k", axes=(None, (1, 2, 0), (2, 0, -2)))
 def swapaxes(x, /, axis1, axis2):
     """x with two axes exchanged."""
     order = list(range(x.ndim))
-    order[axis1], order[axis2] = order[axis2], order[axis1]
+    axis1, axis2 = place(axis1, x.ndim), place(axis2, x.ndim)
+    order[axis1], order[axis2] = axis2, axis1
     return transpose(x, tuple(order))
 
 
@@ -50,8 +66,9 @@ swapaxes.domain("n m k", axis1=(0, -1), axis2=(1, -2))
 @composite
 def moveaxis(x, /, source, destination):
     """x with one axis moved to another place."""
-    order = [i for i in range(x.ndim) if i != source % x.ndim]
-    order.insert(destination % x.ndim, source % x.ndim)
+    source, destination = place(source, x.ndim), place(destination, x.ndim)
+    order = [i for i in range(x.ndim) if i != source]
+    order.insert(destination, source)
     return transpose(x, tuple(order))
 
 
@@ -61,12 +78,8 @@ moveaxis.domain("n m k", source=(0, 1, -1), destination=(0, 2, -2))
 @composite
 def expand_dims(x, /, axis):
     """x with an axis of size 1 inserted at `axis`."""
-    if not -x.ndim - 1 <= axis <= x.ndim:
-        raise ValueError(
-            f"expand_dims: axis {axis} is out of range for {x.ndim} dimensions; use {-x.ndim - 1} to {x.ndim}"
-        )
     shape = list(x.shape)
-    shape.insert(axis % (x.ndim + 1), 1)
+    shape.insert(place(axis, x.ndim + 1), 1)
     return reshape(x, tuple(shape))
 
 
@@ -87,7 +100,7 @@ def squeeze(x, /, axis=None):
         if isinstance(axis, int)
         else axis
     )
-    chosen = [a % x.ndim for a in chosen]
+    chosen = [place(a, x.ndim) for a in chosen]
     for a in chosen:
         if x.shape[a] != 1:
             raise ValueError(
@@ -149,6 +162,7 @@ def split(x, /, sections, axis=0):
     Raises:
         ValueError: `sections` does not divide the axis.
     """
+    axis = place(axis, x.ndim)
     n = x.shape[axis]
     if isinstance(sections, int):
         if sections < 1 or n % sections:
@@ -156,7 +170,7 @@ def split(x, /, sections, axis=0):
                 f"split: {sections} equal parts of size {n} do not exist; pass a list of places instead"
             )
         sections = [n // sections * k for k in range(1, sections)]
-    ahead = (slice(None),) * (axis % x.ndim)
+    ahead = (slice(None),) * axis
     return [x[(*ahead, slice(start, stop))] for start, stop in zip([0, *sections], [*sections, n])]
 
 
@@ -169,8 +183,7 @@ def repeat(x, /, repeats, axis=None):
     """Each element `repeats` times in a row along `axis`; of the flattened x when it is None."""
     if axis is None:
         x, axis = reshape(x, (-1,)), 0
-    axis %= x.ndim
-    shape = x.shape
+    axis, shape = place(axis, x.ndim), x.shape
     wide = broadcast_to(expand_dims(x, axis + 1), (*shape[: axis + 1], repeats, *shape[axis + 1 :]))
     return reshape(wide, (*shape[:axis], shape[axis] * repeats, *shape[axis + 1 :]))
 
@@ -211,7 +224,7 @@ pad.domain("n m", width=(1, ((0, 2), (1, 0))), value=(0.0, 1.5))
 def flip(x, /, axis=None):
     """x reversed along `axis` (an int, a tuple, or None for all)."""
     axes = range(x.ndim) if axis is None else (axis,) if isinstance(axis, int) else axis
-    axes = {a % x.ndim for a in axes}
+    axes = {place(a, x.ndim) for a in axes}
     return x[tuple(slice(None, None, -1 if i in axes else None) for i in range(x.ndim))]
 
 
@@ -223,9 +236,10 @@ def roll(x, /, shift, axis=None):
     """x with its elements moved `shift` places along `axis`, around the end; None: as if flattened."""
     if axis is None:
         return reshape(roll(reshape(x, (-1,)), shift, 0), x.shape)
+    axis = place(axis, x.ndim)
     n = x.shape[axis]
     cut = (-shift) % n if n else 0
-    ahead = (slice(None),) * (axis % x.ndim)
+    ahead = (slice(None),) * axis
     return concatenate([x[(*ahead, slice(cut, None))], x[(*ahead, slice(0, cut))]], axis=axis)
 
 
@@ -255,6 +269,7 @@ triu.domain("*B n m", k=(0, 1, -1))
 @composite
 def flatten(x, /, start=0):
     """x with all axes from `start` on made one."""
+    start = place(start, x.ndim) if start else 0
     return reshape(x, (*x.shape[:start], math.prod(x.shape[start:])))
 
 
