@@ -93,9 +93,7 @@ def train(model, train_x, test_x, config, *, run, progress=None):
                 if ending:
                     break
             test = evaluate(model, test_x, seed=config.seed)
-            run.save_weights(
-                model.state_dict()
-            )  # after the evaluation, which raises if these weights are bad
+            run.save_weights(model.state_dict())  # not before the evaluation, which raises if they are bad
             row = {"epoch": step / steps_per_epoch, "step": step}
             row |= {f"train_{name}": float(value) for name, value in zip(LOSSES, sums / seen)}
             row |= {f"test_{name}": float(value) for name, value in zip(LOSSES, test)}
