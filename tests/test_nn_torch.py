@@ -62,6 +62,11 @@ LAYERS = {
         ),
         (2, 4, 7, 6),
     ),
+    "transposed conv, default": (
+        lambda r: nn.ConvTranspose2d(2, 3, 4, rng=r),
+        lambda t: t.ConvTranspose2d(2, 3, 4),
+        (2, 2, 3, 4),
+    ),
     "transposed conv": (
         lambda r: nn.ConvTranspose2d(2, 3, 4, stride=2, padding=1, rng=r),
         lambda t: t.ConvTranspose2d(2, 3, 4, stride=2, padding=1),

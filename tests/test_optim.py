@@ -280,6 +280,8 @@ def test_clipping_by_hand():
     assert unused.grad is None
     assert optim.clip_by_norm([x, y], 1.5) == pytest.approx(1)
     assert x.grad is clipped
+    assert optim.clip_by_norm([x, y], math.inf) == pytest.approx(1)
+    assert x.grad is clipped
     assert optim.clip_by_norm([unused], 1.0) == 0
     assert optim.clip_by_norm([], 1.0) == 0
 
@@ -323,12 +325,14 @@ def test_warmup_cosine():
     assert rate(24) == rate(1000) == pytest.approx(0.2)
     assert all(rate(step) > rate(step + 1) for step in range(4, 24))
     assert optim.warmup_cosine(0, peak=1.0, floor=0.0, warmup=0, total=1) == 1
+    assert optim.warmup_cosine(3, peak=1.0, floor=1.0, warmup=1, total=5) == 1
 
 
 def test_inverse_sqrt():
     rates = [optim.inverse_sqrt(step, peak=1.0, warmup=4) for step in range(16)]
     assert rates[:4] == [0.25, 0.5, 0.75, 1.0]
     assert rates[15] == 0.5
+    assert optim.inverse_sqrt(0, peak=1.0, warmup=1) == 1
     # Vaswani et al., eq. 3
     d_model, warmup = 512, 4000
     for step in (1, 100, 4000, 4001, 100_000):
@@ -434,6 +438,10 @@ def test_a_gradient_unlike_its_parameter_is_an_error_and_nothing_is_changed(grad
         optim.clip_by_norm([x, y], 0.1)
     assert x.tolist() == [1.0]
     assert x.grad.tolist() == [1.0]
+
+
+def test_the_default_rate_of_adam():
+    assert optim.Adam([X]).lr == optim.AdamW([X]).lr == 1e-3
 
 
 def test_hyperparameters_are_keywords_only():

@@ -212,6 +212,7 @@ class AdamW(Adam):
 def clip_by_norm(parameters, max_norm):
     """Scale all gradients by one factor, so that the norm of all of them together is at most `max_norm`.
 
+    With max_norm=math.inf it only measures.
     Source: Pascanu et al., On the difficulty of training recurrent neural networks (2013), algorithm 1.
 
     Returns:
@@ -222,7 +223,7 @@ def clip_by_norm(parameters, max_norm):
         ValueError: `max_norm` is not positive, a parameter is given twice, or a gradient has another shape or
             dtype.
     """
-    if not isinstance(max_norm, numbers.Real) or not 0 < max_norm < math.inf:
+    if not isinstance(max_norm, numbers.Real) or not max_norm > 0:
         raise ValueError(f"clip_by_norm: expected a positive max_norm, got {max_norm!r}; 1.0 is usual")
     graded = [p for p in _leaves(parameters, "clip_by_norm") if p.grad is not None]
     for parameter in graded:
