@@ -1,4 +1,4 @@
-"""What the README shows works as it stands: its code runs, its links lead somewhere, its tables are complete."""
+"""What the README shows works as it stands: its code runs, its links lead somewhere, its commands are two."""
 
 import re
 from pathlib import Path
