@@ -90,7 +90,7 @@ class Plan:
         inputs = [alias(x) if isinstance(x, Tensor) and x.node else x for x in inputs]
         aliases = [x.node for x in inputs if isinstance(x, Tensor) and x.node]
         wanted = {a for a, parent in zip(aliases, node.parents) if parent in needed}
-        out = self.primitive.reference(*inputs, **node.attrs)
+        out = self.primitive.reference(*inputs, **(node.attrs or {}))
         done = gradients_of_nodes([out.node], [g], wanted, create_graph=True, retain_graph=True)
         return [done[a][0] if a in done else NOTHING for a in aliases]
 

@@ -7,7 +7,7 @@ import functools
 import inspect
 
 import numpy as np
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from .. import kernels
@@ -46,6 +46,9 @@ def contract(operation, *, order=2, skip=()):
             f"contract: there is no law {', '.join(sorted(unknown))}; there are {', '.join(LAWS)}"
         )
 
+    @settings(
+        deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    )  # the first call may compile a kernel
     @given(strategies.inputs(operation), st.data())
     def test(drawn, data):
         inputs, attrs = drawn
@@ -55,7 +58,7 @@ def contract(operation, *, order=2, skip=()):
             if name not in skip:
                 try:
                     check(call, inputs, rng)
-                except AssertionError as error:
+                except Exception as error:
                     shapes = ", ".join("None" if x is None else f"{x.shape} {x.dtype}" for x in inputs)
                     raise AssertionError(
                         f"{call.name} breaks the law {name!r} on {shapes}, {attrs}: {error}"
@@ -197,23 +200,27 @@ def leaves_of(inputs, leaves):
 
 @law
 def nothing_is_written_to(call, inputs, rng):
-    """Inputs, cotangents, results and whatever the tape kept are frozen: a write raises."""
-    leaves = call.leaves(inputs)
-    for x in leaves:
-        if isinstance(x, Tensor):
-            strategies.frozen(x.data)
-    results = call(*leaves)
-    before = [y.data.copy() for y in results]
-    for y in results:
-        node = y.node
-        for item in (y.data, *(node.kept if node and node.kept else ())):
-            if isinstance(item, np.ndarray):
-                strategies.frozen(item)
-    live = [(y, c) for y, c in zip(results, cotangents_for(call, inputs, rng)) if y.node is not None]
-    if live:
-        gradients([y for y, _ in live], [x for x in leaves if isinstance(x, Tensor)], [c for _, c in live])
-    for y, old in zip(results, before):
-        np.testing.assert_array_equal(y.data, old)
+    """Inputs, cotangents, results and kept arrays: frozen, a write raises; writable, they stay the same."""
+    for writable in (False, True):
+        leaves = [x if x is None or isinstance(x, Tensor) else x.copy() for x in call.leaves(inputs)]
+        cotangents = [c.copy() for c in cotangents_for(call, inputs, rng)]
+        watched = [x.data if isinstance(x, Tensor) else x for x in leaves if x is not None] + cotangents
+        before = [array.copy() for array in watched]
+        for array in watched:
+            array.flags.writeable = writable
+        results = call(*leaves)
+        live = [(y, c) for y, c in zip(results, cotangents) if y.node is not None]
+        for y, _ in live:
+            made = [y.data, *(item for item in y.node.kept or () if isinstance(item, np.ndarray))]
+            watched += made
+            before += [array.copy() for array in made]
+            for array in made if not writable else ():
+                array.flags.writeable = False
+        if live:
+            outputs, weights = zip(*live)
+            gradients(outputs, [x for x in leaves if isinstance(x, Tensor)], weights)
+        for array, old in zip(watched, before, strict=True):
+            np.testing.assert_array_equal(array, old)
 
 
 @law
@@ -221,18 +228,17 @@ def memory_layout_does_not_matter(call, inputs, rng):
     """Permuted, strided and reversed inputs and cotangents give what contiguous ones give."""
     cotangents = cotangents_for(call, inputs, rng)
     value, (pulled, _) = values_of(call, inputs), call.pull(inputs, cotangents)
-    layout = strategies.LAYOUTS[int(rng.integers(1, len(strategies.LAYOUTS)))]
-    moved = [x if x is None else strategies.frozen(strategies.relayout(x, layout)) for x in inputs]
-    turned = [strategies.frozen(strategies.relayout(c, layout)) for c in cotangents]
-    assert_close(values_of(call, moved), value, f"values, inputs {layout}", 1e-12)
-    leaves = [
-        as_leaf(Tensor(x)) if is_real(x) else x for x in moved
-    ]  # `tensor` would copy to contiguous memory
-    live = [(y, c) for y, c in zip(call(*leaves), turned) if y.node is not None]
-    if live:
-        own = [x for x in leaves if isinstance(x, Tensor)]
-        again = gradients([y for y, _ in live], own, [c for _, c in live])
-        assert_close([np.asarray(g) for g in again], pulled, f"gradients, inputs {layout}", 1e-12)
+    for layout in strategies.LAYOUTS:
+        moved = [x if x is None else strategies.frozen(strategies.relayout(x, layout)) for x in inputs]
+        turned = [strategies.frozen(strategies.relayout(c, layout)) for c in cotangents]
+        assert_close(values_of(call, moved), value, f"values, inputs {layout}", 1e-12)
+        # Leaves where they lie: `tensor` would copy them to contiguous memory.
+        leaves = [as_leaf(Tensor(x)) if is_real(x) else x for x in moved]
+        live = [(y, c) for y, c in zip(call(*leaves), turned) if y.node is not None]
+        if live:
+            outputs, weights = zip(*live)
+            again = gradients(outputs, [x for x in leaves if isinstance(x, Tensor)], weights)
+            assert_close([np.asarray(g) for g in again], pulled, f"gradients, inputs {layout}", 1e-12)
 
 
 @law

@@ -48,9 +48,18 @@ def sizes(low=0, high=4):
     return st.integers(low, high)
 
 
-def shapes(max_dims=3, low=0):
-    """Shapes of up to `max_dims` axes; 0-d and empty ones among them."""
-    return st.lists(sizes(low, 4), min_size=0, max_size=max_dims).map(tuple)
+@st.composite
+def shapes(draw, max_dims=3, low=0):
+    """Shapes of up to `max_dims` axes: some 0-d, with low=0 some empty, most with several elements."""
+    kind = draw(st.integers(0, 9))
+    if kind == 0:
+        return ()
+    shape = draw(st.lists(sizes(1, 4), min_size=1, max_size=max_dims))
+    if kind == 1 and low == 0:
+        shape[draw(st.integers(0, len(shape) - 1))] = 0
+    elif max(shape) == 1:
+        shape[-1] = 2
+    return tuple(shape)
 
 
 def generators():
@@ -141,12 +150,14 @@ def _values(rng, shape, values, letters, dtype):
 
 @st.composite
 def _broadcasting(draw, count):
-    """Shapes that broadcast together."""
+    """Shapes that broadcast together; one of them is what the result will have."""
     whole = draw(shapes())
+    full = draw(st.integers(0, count - 1))
     found = []
-    for _ in range(count):
+    for i in range(count):
         cut = draw(st.integers(0, len(whole)))
-        found.append(tuple(n if draw(st.booleans()) else 1 for n in whole[cut:]) if count > 1 else whole)
+        part = tuple(n if draw(st.booleans()) else 1 for n in whole[cut:])
+        found.append(whole if i == full else part)
     return found
 
 

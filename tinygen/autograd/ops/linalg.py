@@ -1,5 +1,6 @@
 """Products of matrices: matmul, einsum, outer, linear."""
 
+import math
 import string
 
 from ... import arrays
@@ -163,7 +164,8 @@ def linear(x, weight, bias=None):
 
 
 def _linear_weight(g, x):
-    return reshape(g, (-1, g.shape[-1])).T @ reshape(x, (-1, x.shape[-1]))
+    rows = math.prod(x.shape[:-1])
+    return reshape(g, (rows, g.shape[-1])).T @ reshape(x, (rows, x.shape[-1]))
 
 
 linear.rules(x=lambda g, weight: g @ weight, weight=_linear_weight, bias=lambda g: g)

@@ -89,6 +89,8 @@ cross_entropy.domain(
 def bce_with_logits(logits, targets):
     """-y log s(x) - (1 - y) log(1 - s(x)), elementwise, for logits x and y in [0, 1]; finite at finite x."""
     lib = arrays.of(logits, targets)
+    if not arrays.is_array(logits):  # a number: its exp is to have the dtype of the targets
+        logits = lib.zeros_like(targets) + logits
     return lib.maximum(logits, 0) - logits * targets + lib.log1p(lib.exp(-lib.abs(logits)))
 
 
