@@ -57,9 +57,8 @@ class Optimizer:
         for i in moving:
             parameter = self.parameters[i]
             self.steps[i] += 1
-            parameter.assign(
-                self._moved(parameter.data, parameter.grad.data, lr, self.steps[i], *self.state[i])
-            )
+            moved = self._moved(parameter.data, parameter.grad.data, lr, self.steps[i], *self.state[i])
+            parameter.assign(moved, copy=False)
 
     def _moved(self, x, g, lr, t, *moments):
         """The parameter's new array, from its array x, its gradient g, and t, which counts its steps from 1.

@@ -118,11 +118,11 @@ def _item(self):
     return self.data.item()
 
 
-def _assign(self, values):
-    """Give a leaf new values, of the same shape; a graph recorded before can no longer be walked back through
-    it.
+def _assign(self, values, *, copy=True):
+    """Give a leaf new values of the same shape, in its dtype; a backward through an older graph then raises.
 
-    The array is replaced, not written into: whoever still holds the old values keeps them.
+    The array is replaced, not written into: whoever still holds the old values keeps them. With copy=False an
+    array of the right dtype is taken as it is, from a caller that will not touch it again.
 
     Raises:
         TypeError: this is not a leaf. ValueError: another shape.
@@ -134,7 +134,7 @@ def _assign(self, values):
     values = values.data if isinstance(values, Tensor) else arrays.of(self.data).asarray(values)
     if values.shape != self.data.shape:
         raise ValueError(f"assign: expected shape {self.data.shape}, got {values.shape}")
-    self.data = values.astype(self.data.dtype, copy=False)
+    self.data = values.astype(self.data.dtype, copy=copy)
     self.node.updated = tick()
 
 

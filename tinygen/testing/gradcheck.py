@@ -144,7 +144,7 @@ def _gradient(f, inputs, real, cotangents, create_graph=False):
 
 
 def _slope(f, inputs, directions, cotangents, size, names, level):
-    """d/dt sum(cotangent f(inputs + t directions)) at 0, by Richardson's extrapolation; how far its steps differ.
+    """d/dt sum(cotangent f(inputs + t directions)) at 0, by Richardson; and how far its two steps differ.
 
     Raises:
         KinkError: the steps, or the slopes to the left and to the right, disagree.
