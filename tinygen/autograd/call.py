@@ -122,9 +122,7 @@ def _on_arrays(record, values, attrs):
     try:
         for x in values:
             if type(x) is not np.ndarray:
-                # Without a floating array, scalars say themselves which dtype is meant.
-                strong = any(arrays.is_array(x) and arrays.is_floating(x.dtype) for x in values)
-                values = [_operand(record, x) if strong or x is None else arrays.as_array(x) for x in values]
+                values = _operands(record, values)
                 break
         out = record.forward(*values, **attrs)
     except Exception as error:
@@ -133,6 +131,18 @@ def _on_arrays(record, values, attrs):
     if record.saves:
         out = out[0]
     return out if type(out) is np.ndarray else arrays.as_array(out)
+
+
+def _operands(record, values):
+    """The inputs of a call without Tensors. Where no array says which dtype is meant, scalars do so themselves."""
+    dtypes = [x.dtype for x in values if arrays.is_array(x)]
+    weak = any(map(arrays.is_floating, dtypes))
+    return [
+        _operand(record, x)
+        if x is None or weak or dtypes and not isinstance(x, np.generic)
+        else arrays.as_array(x)
+        for x in values
+    ]
 
 
 def _operand(record, value):

@@ -86,6 +86,10 @@ def einsum(subscripts, *xs):
     Raises:
         ValueError: as many terms as operands are needed, each with a letter for every axis.
     """
+    if not isinstance(subscripts, str):
+        raise TypeError(
+            f"einsum: expected subscripts such as 'ij,jk->ik' first, got {type(subscripts).__name__}"
+        )
     terms, arrow, result = subscripts.replace(" ", "").partition("->")
     terms = terms.split(",")
     if len(terms) != len(xs):
