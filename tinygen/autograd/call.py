@@ -134,7 +134,7 @@ def _on_arrays(record, values, attrs):
 
 
 def _operands(record, values):
-    """The inputs of a call without Tensors. Where no array says which dtype is meant, scalars do so themselves."""
+    """The inputs of a call without Tensors: weak scalars only beside a floating array."""
     dtypes = [x.dtype for x in values if arrays.is_array(x)]
     weak = any(map(arrays.is_floating, dtypes))
     return [
