@@ -404,3 +404,38 @@ def test_leaves_are_nodes_without_a_plan():
     x = leaf(1.0)
     assert isinstance(x.node, Leaf) and x.node.plan is None and x.requires_grad
     assert repr(x) == "tensor([1.], dtype=float64, requires_grad=True)" and "from multiply" in repr(x * x)
+
+
+def test_gradients_are_nobody_elses_buffer():
+    """A pullback's answer stays when the cotangent is overwritten, and two answers never share memory."""
+    cotangent = np.ones(2)
+    _, pullback = tg.vjp(lambda x: x + 1.0, np.zeros(2))
+    g = pullback(cotangent)
+    a, b = leaf(1.0, 2.0), leaf(3.0, 4.0)
+    da, db = tg.gradients(a + b, [a, b], cotangent)
+    cotangent[:] = 5.0
+    assert g.tolist() == da.tolist() == db.tolist() == [1.0, 1.0]
+    assert not np.shares_memory(da.data, db.data)
+
+
+def test_an_option_that_is_tracked_is_refused():
+    slope = leaf(0.1)
+    with pytest.raises(TypeError, match="leaky_relu: option 'slope' takes no gradient; pass stop_gradient"):
+        tg.leaky_relu(leaf(-1.0), slope=slope)
+    assert tg.leaky_relu(leaf(-1.0), slope=tg.stop_gradient(slope)).tolist() == [-0.1]
+
+
+def test_an_input_with_a_default_is_refused():
+    with pytest.raises(TypeError, match="scaled: input 'factor' has a default; put a `/` before it"):
+
+        @tg.primitive
+        def scaled(x, factor=2.0):
+            return x * factor
+
+
+def test_no_grad_refuses_what_it_cannot_hold():
+    with pytest.raises(TypeError, match="no_grad: cannot decorate an asynchronous generator"):
+
+        @tg.no_grad()
+        async def rows():
+            yield 1

@@ -248,6 +248,21 @@ def test_a_wrong_operation_fails_under_pytest(tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(Path(tg.__file__).parents[1])}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 1, done.stdout + done.stderr
-    assert "1 failed, 1 passed" in done.stdout
+    assert "1 failed, 1 passed" in done.stdout, done.stdout
     assert "wrong breaks the law 'derivatives_agree_with_differences'" in done.stdout
     assert "worst at x" in done.stdout
+
+
+def test_gradcheck_of_a_function_that_does_not_depend_on_its_input():
+    gradcheck(lambda x: tg.tensor([1.0, 2.0]), np.ones(2), order=2)
+
+
+def test_gradcheck_blames_the_element_with_the_nan():
+    wrong = plant(lambda x: x * 1.0, x=lambda g: g * np.array([np.nan, 1.0, 1.0]))
+    with pytest.raises(GradientError, match=r"worst at x\[0\]: the rule gives nan"):
+        gradcheck(wrong, np.ones(3), order=1)
+
+
+def test_gradcheck_of_no_order_is_refused():
+    with pytest.raises(ValueError, match="expected an order of at least 1, got 0"):
+        gradcheck(tg.exp, np.ones(2), order=0)

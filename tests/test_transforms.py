@@ -177,3 +177,20 @@ def test_stop_gradient():
     x = tg.tensor(X, requires_grad=True)
     (x * tg.stop_gradient(x)).sum().backward()
     np.testing.assert_allclose(x.grad.numpy(), X)
+
+
+def test_checkpoint_passes_arrays_as_arrays_both_times():
+    mask, kinds = np.array([1.0, 0.0, 1.0]), []
+    x = tg.tensor(X, requires_grad=True)
+    tg.checkpoint(lambda x, m: kinds.append(type(m)) or x * np.maximum(m, 0), x, mask).sum().backward()
+    assert kinds == [np.ndarray, np.ndarray] and x.grad.tolist() == mask.tolist()
+
+
+def test_hvp_wants_a_vector_of_the_same_shape():
+    with pytest.raises(ValueError, match=r"hvp: expected v of the shape of x, \(3,\), got \(2, 3\)"):
+        tg.hvp(cubic, X, np.ones((2, 3)))
+
+
+def test_jvp_wants_tuples():
+    with pytest.raises(TypeError, match=r"jvp: expected a tuple of inputs and one of tangents"):
+        tg.jvp(cubic, X, X)

@@ -1,4 +1,4 @@
-"""tinygen: GANs, VAEs and Transformers from scratch in NumPy, on a reverse-mode autograd of its own.
+"""tinygen: generative models from scratch in NumPy, on a reverse-mode autograd of its own.
 
     import tinygen as tg
     x = tg.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
@@ -16,7 +16,7 @@ from .autograd.ops import *  # noqa: F403
 
 __version__ = "0.1.0"
 
-_LAZY = ("data", "metrics", "models", "nn", "optim", "testing", "training")  # imported when first asked for
+_LAZY = ("data", "models", "nn", "optim", "testing", "training")  # imported when first asked for
 
 
 def __getattr__(name):

@@ -27,7 +27,7 @@ def unary(record):
             if type(out) is not np.ndarray:
                 out = arrays.as_array(out)
         except Exception as error:
-            _explain(record, (x,), {}, error)
+            _reraise(record, (x,), {}, error)
             raise
         if current_mode() is not PLAIN:
             return _finish(record, (x,), (node,), None, out)
@@ -60,7 +60,7 @@ def binary(record):
             if type(out) is not np.ndarray:
                 out = arrays.as_array(out)
         except Exception as error:
-            _explain(record, (x, y), {}, error)
+            _reraise(record, (x, y), {}, error)
             raise
         if current_mode() is not PLAIN:
             return _finish(record, (x, y), (x_node, y_node), None, out)
@@ -90,7 +90,7 @@ def general(record):
         try:
             out = record.forward(*values, **attrs)
         except Exception as error:
-            _explain(record, values, attrs, error)
+            _reraise(record, values, attrs, error)
             raise
         saved = ()
         if record.saves:
@@ -126,7 +126,7 @@ def _on_arrays(record, values, attrs):
                 break
         out = record.forward(*values, **attrs)
     except Exception as error:
-        _explain(record, values, attrs, error)
+        _reraise(record, values, attrs, error)
         raise
     if record.saves:
         out = out[0]
@@ -188,6 +188,8 @@ def _bind(record, args, attrs):
         if name not in record.attributes:
             raise TypeError(f"{record.name}: unknown option {name!r}; it takes {_signature(record)}")
         if isinstance(value, Tensor):
+            if value.node is not None:
+                raise TypeError(f"{record.name}: option {name!r} takes no gradient; pass stop_gradient of it")
             attrs[name] = value.data
         elif isinstance(value, np.generic):  # a Python number does not promote float32 to float64
             attrs[name] = value.item()
@@ -201,15 +203,15 @@ def _signature(record):
     return str(inspect.signature(record.forward))
 
 
-def _explain(record, values, attrs, error):
-    """Raise what `explain` says of a primitive that was called with these."""
+def _reraise(record, values, attrs, error):
+    """`reraise` for a primitive that was called with these."""
     got = ", ".join(arrays.describe(value) for value in values)
     options = "".join(f", {name}={arrays.describe(value)}" for name, value in attrs.items())
-    explain(record.name, error, f" (got {got}{options})")
+    reraise(record.name, error, f" (got {got}{options})")
 
 
-def explain(name, error, got=""):
-    """Raise an error of the same kind that names the operation; return if `error` does already."""
+def reraise(name, error, got=""):
+    """Raise a Type-, Value-, Index- or RuntimeError that names the operation; return if `error` does."""
     if str(error).startswith(f"{name}: ") or isinstance(error, (MemoryError, FloatingPointError)):
         return
     kinds = TypeError, ValueError, IndexError  # NumPy has kinds of its own below these

@@ -30,7 +30,7 @@ NOTHING = object()  # what Plan.pull says of a parent that gets no gradient
 class Node:
     """One recorded operation. Holds parents and kept arrays, never Tensors.
 
-    plan     what was called and which rules serve the tracked inputs (see primitive.py)
+    plan     what was called and which rules serve the tracked inputs (see plan.py)
     parents  the nodes of the tracked inputs, in the plan's order
     kept     what the rules asked for; None once the graph is freed
     attrs    keyword attributes of the call, such as axis
@@ -101,8 +101,9 @@ def alias(x):
 
 
 def gradients_of_nodes(roots, cotangents, targets=None, create_graph=False, retain_graph=False):
-    """Vector-Jacobian products over the tape: a dict from each target reached to (gradient, whether it is
-    ours alone).
+    """Vector-Jacobian products over the tape: a dict from each target that was reached to its gradient.
+
+    The gradients are arrays, each in a buffer of its own; with create_graph they are Tensors.
 
     Args:
         roots: nodes to start from. cotangents: for each, an array (with create_graph, a Tensor) of its shape.
@@ -112,45 +113,39 @@ def gradients_of_nodes(roots, cotangents, targets=None, create_graph=False, reta
     """
     nodes = _between(roots, targets)
     everything, watch, ndarray = targets is None, current_mode().anomaly, np.ndarray
+    # owned: sums that we allocated; later gradients are added to them in place.
+    # fresh: leaves whose only gradient was made by a rule; it may be handed out without a copy.
     totals, owned, fresh, done = {}, set(), set(), {}
     for root, cotangent in zip(roots, cotangents):
         totals[root] = totals[root] + cotangent if root in totals else cotangent
-    with np.errstate(
-        all="ignore"
-    ):  # a rule may divide by zero where a zero-absorbing product then drops the result
+    with np.errstate(all="ignore"):  # a rule may divide by zero where an absorbing product drops the result
         for node in sorted(nodes, key=attrgetter("order"), reverse=True):
             total = totals.pop(node, None)
             if total is None:
                 continue
             plan = node.plan
             if plan is None or (not everything and node in targets):
-                total = total if create_graph else arrays.as_array(total)
-                done[node] = total, node in owned or node in fresh
+                done[node] = total
                 if nodes.isdisjoint(node.parents):  # else another target lies below this one
                     continue
-            direct = (
-                plan.direct and not create_graph
-            )  # the usual case: its rules run here, without another call
             known = node.kept
-            for parent, step in zip(
-                node.parents,
-                plan.steps if direct else plan.pull(node, total, nodes, create_graph),
-            ):
+            direct = plan.direct and not create_graph  # the usual case: rules run here, without another call
+            steps = plan.steps if direct else plan.pull(node, total, nodes, create_graph)
+            for parent, step in zip(node.parents, steps):
                 if not everything and parent not in nodes:
                     continue
-                if direct:
-                    rule, only, pick = step
-                    g = (
-                        rule(total)
-                        if pick is None
-                        else rule(total, *pick(known))
-                        if only is None
-                        else rule(total, known[only])
-                    )
-                elif step is NOTHING:
-                    continue
-                else:
+                if not direct:
                     g = step
+                    if g is NOTHING:
+                        continue
+                else:
+                    rule, only, pick = step
+                    if only is not None:
+                        g = rule(total, known[only])
+                    elif pick is None:
+                        g = rule(total)
+                    else:
+                        g = rule(total, *pick(known))
                 if type(g) is not ndarray or g.shape != parent.shape or g.dtype is not parent.dtype:
                     g = fit(g, parent, plan)
                 if watch:
@@ -167,7 +162,17 @@ def gradients_of_nodes(roots, cotangents, targets=None, create_graph=False, reta
             if not retain_graph:
                 node.kept = None
                 node.parents = ()
-    return done
+    return done if create_graph else _in_own_buffers(done, owned | fresh)
+
+
+def _in_own_buffers(gradients, ours):
+    """The same dict of arrays, copied where the buffer is not ours alone or has been given out already."""
+    given, found = set(), {}
+    for node, g in gradients.items():
+        g = arrays.as_array(g)
+        found[node] = g if node in ours and id(g) not in given else g.copy()
+        given.add(id(g))
+    return found
 
 
 def _between(roots, targets):
@@ -249,18 +254,13 @@ def backward(tensor, gradient=None, retain_graph=False, create_graph=False):
     """
     root, cotangent = node_of(tensor), cotangent_for(tensor, gradient, create_graph)
     done = gradients_of_nodes([root], [cotangent], None, create_graph, retain_graph or create_graph)
-    given = set()  # the buffers handed out so far: no two leaves share one
-    for leaf, (g, ours) in done.items():
+    for leaf, g in done.items():
         owner = leaf.owner()
         if owner is None:
             continue
-        if create_graph:
-            owner.grad = g if owner.grad is None else owner.grad + g
-        elif owner.grad is not None:
-            owner.grad = Tensor(arrays.as_array(owner.grad.data + g))
-        else:
-            owner.grad = Tensor(g if ours and id(g) not in given else g.copy())
-            given.add(id(g))
+        if owner.grad is not None:  # a new value: whoever holds the old one keeps it
+            g = owner.grad + g if create_graph else arrays.as_array(owner.grad.data + g)
+        owner.grad = g if create_graph else Tensor(g)
 
 
 def node_of(tensor):

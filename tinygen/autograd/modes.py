@@ -50,6 +50,10 @@ class _Switch(contextlib.ContextDecorator):
         return type(self)()
 
     def __call__(self, function):
+        if inspect.isasyncgenfunction(function):
+            raise TypeError(
+                f"{type(self).__name__}: cannot decorate an asynchronous generator; use `with` in it"
+            )
         if inspect.iscoroutinefunction(function):
 
             @functools.wraps(function)

@@ -21,17 +21,7 @@ class Plan:
     direct  True when what is known is just what is kept, and each input has its own rule
     """
 
-    __slots__ = (
-        "primitive",
-        "name",
-        "keep",
-        "whole",
-        "owners",
-        "steps",
-        "joint",
-        "wanted_attrs",
-        "direct",
-    )
+    __slots__ = ("primitive", "name", "keep", "whole", "owners", "steps", "joint", "wanted_attrs", "direct")
 
     def __init__(self, primitive, tracked):
         self.primitive, self.name = primitive, primitive.name
@@ -40,10 +30,7 @@ class Plan:
         self.wanted_attrs = sorted(asked & set(primitive.attributes))
         asked = sorted(asked - set(primitive.attributes))
         if primitive.reference:  # to differentiate it takes all inputs: keep them, first and in order
-            asked = [
-                *primitive.inputs,
-                *(name for name in asked if name not in primitive.inputs),
-            ]
+            asked = [*primitive.inputs, *(name for name in asked if name not in primitive.inputs)]
         self.keep, self.owners = _keeper(primitive, asked, tracked)
         self.whole = asked == list(primitive.inputs)
         where = {name: k for k, name in enumerate([*asked, *self.wanted_attrs])}
@@ -64,10 +51,7 @@ class Plan:
                 return self._pull_through_reference(node, known, g, needed)
         if self.wanted_attrs:
             defaults = self.primitive.attributes
-            known = (
-                *known,
-                *[node.attrs.get(name, defaults[name]) for name in self.wanted_attrs],
-            )
+            known = (*known, *[node.attrs.get(name, defaults[name]) for name in self.wanted_attrs])
         if self.joint:
             rule, _, pick = self.steps[0]
             answers = rule(g, *pick(known)) if pick else rule(g)
@@ -92,7 +76,7 @@ class Plan:
         wanted = {a for a, parent in zip(aliases, node.parents) if parent in needed}
         out = self.primitive.reference(*inputs, **(node.attrs or {}))
         done = gradients_of_nodes([out.node], [g], wanted, create_graph=True, retain_graph=True)
-        return [done[a][0] if a in done else NOTHING for a in aliases]
+        return [done.get(a, NOTHING) for a in aliases]
 
 
 def _rule_for(primitive, position):

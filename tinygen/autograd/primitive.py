@@ -25,7 +25,7 @@ import inspect
 import numpy as np
 
 from .. import arrays
-from .call import binary, explain, general, unary
+from .call import binary, general, reraise, unary
 from .domain import Domain
 from .plan import Plan
 
@@ -57,19 +57,32 @@ def primitive(forward=None, *, reference=None, saves=()):
 def composite(function):
     """Register a function written in primitives, so that the tests hold it to the same contract."""
 
+    names, _, variadic = _names(function)
+
     @functools.wraps(function)
     def call(*args, **attrs):
+        if not variadic:
+            args = (*map(_array_of_list, args[: len(names)]), *map(_number, args[len(names) :]))
+        attrs = {name: _number(value) for name, value in attrs.items()}
         try:
             out = function(*args, **attrs)
         except Exception as error:
-            explain(function.__name__, error)
+            reraise(function.__name__, error)
             raise
         return arrays.as_array(out) if isinstance(out, np.generic) else out  # sums of arrays leave scalars
 
-    call.domains = Domain(function.__name__, _names(function)[0])
+    call.domains = Domain(function.__name__, names)
     call.domain = call.domains.add
     REGISTRY[f"{function.__module__}.{function.__name__}"] = call
     return call
+
+
+def _array_of_list(x):
+    return arrays.as_array(x) if isinstance(x, (list, tuple)) else x
+
+
+def _number(option):
+    return option.item() if isinstance(option, np.generic) else option  # Python's does not promote float32
 
 
 def _names(function):
@@ -79,25 +92,21 @@ def _names(function):
     ahead = [p for p in parameters if p.kind is p.POSITIONAL_ONLY]
     inputs = ahead or [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
     names = (variadic,) if variadic else tuple(p.name for p in inputs)
-    return (
-        names,
-        {p.name: p.default for p in parameters if p.name not in names},
-        variadic,
-    )
+    return (names, {p.name: p.default for p in parameters if p.name not in names}, variadic)
 
 
 class Primitive:
     """What is known of a primitive: its forward, its rules, its reference and its domain."""
 
     def __init__(self, forward, reference, saves):
-        self.forward, self.name, self.reference, self.saves = (
-            forward,
-            forward.__name__,
-            reference,
-            saves,
-        )
+        self.name, self.forward, self.reference, self.saves = forward.__name__, forward, reference, saves
         self.inputs, self.attributes, self.variadic = _names(forward)
         defaults = inspect.signature(forward).parameters
+        for name in () if self.variadic else self.inputs:
+            if defaults[name].default not in (None, inspect.Parameter.empty):
+                raise TypeError(
+                    f"{self.name}: input {name!r} has a default; put a `/` before it or make it None"
+                )
         self.optional = {n for n in self.inputs if not self.variadic and defaults[n].default is None}
         by_name = inspect.Parameter.KEYWORD_ONLY
         self.positional = [n for n in self.attributes if self.variadic or defaults[n].kind is not by_name]
@@ -107,18 +116,19 @@ class Primitive:
         self.plans = {}  # which inputs are tracked -> Plan
         self.hot = [
             None
-        ] * 3  # some of them, for `unary` and `binary`: all inputs tracked, the first, the second
+        ] * 3  # those that `unary` and `binary` need: all inputs tracked, the first, the second
         self.domains = Domain(self.name, self.inputs)
 
     def rules(self, **rules):
-        """Give derivative rules: `x=lambda g, ...: ...` for input x, or `all=...` for a tuple, one entry an
-        input.
+        """Give derivative rules: `x=lambda g, ...: ...` for input x, `all=...` for a tuple of all gradients.
 
         Raises:
             TypeError: a rule for something that is no input, or one that asks for a name that there is not.
         """
         shapes = [f"{name}_shape" for name in self.inputs]
-        known = {*self.inputs, *shapes, *self.attributes, *self.saves, "out", *("i" if self.variadic else "")}
+        known = {*self.inputs, *shapes, *self.attributes, *self.saves, "out"}
+        if self.variadic:
+            known.add("i")
         found = {}
         for name, rule in rules.items():
             if name not in self.inputs and name != "all":

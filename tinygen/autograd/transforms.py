@@ -43,7 +43,7 @@ def gradients(outputs, inputs, cotangents=None, *, create_graph=False, retain_gr
     starts = [cotangent_for(y, g, create_graph) for y, g in zip(outputs, cotangents)]
     retain = create_graph if retain_graph is None else retain_graph
     done = gradients_of_nodes(roots, starts, {x.node for x in inputs}, create_graph, retain)
-    found = [done[x.node][0] if x.node in done else ops.zeros_like(x) for x in inputs]
+    found = [done[x.node] if x.node in done else ops.zeros_like(x) for x in inputs]
     found = [g if isinstance(g, Tensor) else Tensor(g) for g in found]
     return found[0] if single else found
 
@@ -52,7 +52,7 @@ def _as_list(value):
     return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
-def _alias(x):
+def _input_alias(x):
     """A new place to differentiate at, with the values of x, and below x on the tape if x is on it."""
     x = as_tensor(x)
     if not arrays.is_floating(x.dtype):
@@ -66,14 +66,17 @@ def _run(f, inputs, positions, kwargs=None):
     """Call f, recording, with aliases at `positions`; (output, aliases)."""
     inputs = list(inputs)
     with enable_grad():
-        aliases = [_alias(inputs[i]) for i in positions]
+        aliases = [_input_alias(inputs[i]) for i in positions]
         for i, x in zip(positions, aliases):
             inputs[i] = x
         return f(*inputs, **(kwargs or {})), aliases
 
 
 def _goes_on(aliases, outputs):
-    """True when the gradient may itself be differentiated: more than our own leaves lies below."""
+    """True when the gradient may itself be differentiated: some leaf below is none of our own aliases.
+
+    It may be an outer transform's variable, or a parameter that f closes over, as in a gradient penalty.
+    """
     if not current_mode().recording:
         return False
     own, seen, stack = (
@@ -142,7 +145,17 @@ def value_and_grad(f, argnums=0, *, has_aux=False):
 
 
 def grad(f, argnums=0):
-    """The gradient of a scalar function: `grad(f)(x)` has the shape of x. Nest it for higher derivatives."""
+    """The gradient of a scalar function: `grad(f)(x)` has the shape of x. Nest it for higher derivatives.
+
+    Where f closes over tensors that require a gradient, the result can be differentiated by them too.
+
+    Args:
+        argnums: which positional argument; a tuple of ints gives a tuple of gradients.
+
+    Raises:
+        ValueError: f(x) has more than one element.
+        TypeError: f returns no Tensor, x is not floating, or `argnums` fits no argument.
+    """
     both = value_and_grad(f, argnums)
 
     @functools.wraps(f)
@@ -153,7 +166,13 @@ def grad(f, argnums=0):
 
 
 def vjp(f, *inputs):
-    """(f(*inputs), pullback): pullback(g) is the vector-Jacobian product, a tuple for several inputs."""
+    """(f(*inputs), pullback): pullback(g), with g of f's shape, is the vector-Jacobian product.
+
+    It may be called any number of times, and returns a Tensor for one input, a tuple for several.
+
+    Raises:
+        TypeError: f returns no Tensor, or an input is not floating.
+    """
     y, aliases = _run(f, inputs, range(len(inputs)))
     create_graph = _goes_on(aliases, [_result("vjp", y)])
 
@@ -161,13 +180,7 @@ def vjp(f, *inputs):
         if y.node is None:
             found = [ops.zeros_like(x) for x in aliases]
         else:
-            found = gradients(
-                y,
-                aliases,
-                g,
-                create_graph=create_graph or _is_tracked(g),
-                retain_graph=True,
-            )
+            found = gradients(y, aliases, g, create_graph=create_graph or _is_tracked(g), retain_graph=True)
         return found[0] if len(inputs) == 1 else tuple(found)
 
     return (y if create_graph else stop_gradient(y)), pullback
@@ -178,12 +191,19 @@ def _is_tracked(g):
 
 
 def jvp(f, inputs, tangents):
-    """(f(*inputs), directional derivative along `tangents`), by differentiating the pullback, which is linear
-    in its cotangent.
+    """(f(*inputs), its directional derivative along `tangents`), as in `jvp(f, (x,), (v,))`.
 
-    The trick is Townsend's (2017): reverse mode twice is forward mode.
+    The pullback is linear in its cotangent, so that differentiating it gives the Jacobian itself: reverse
+    mode twice is forward mode (Townsend 2017).
+
+    Args:
+        inputs: a tuple of floating arrays or Tensors. tangents: a tuple of the same shapes.
+
+    Raises:
+        TypeError: no tuples, or f returns no Tensor. ValueError: shapes that differ.
     """
-    inputs, tangents = tuple(inputs), tuple(tangents)
+    if not isinstance(inputs, (tuple, list)) or not isinstance(tangents, (tuple, list)):
+        raise TypeError("jvp: expected a tuple of inputs and one of tangents, as in jvp(f, (x,), (v,))")
     shapes = [[as_tensor(x).shape for x in group] for group in (inputs, tangents)]
     if shapes[0] != shapes[1]:
         raise ValueError(f"jvp: inputs of shapes {shapes[0]} need tangents of the same, got {shapes[1]}")
@@ -201,7 +221,13 @@ def jvp(f, inputs, tangents):
 
 
 def hvp(f, x, v):
-    """The Hessian of a scalar function at x, times v: the gradient of grad(f)(x) . v."""
+    """The Hessian of a scalar function at x, times v, of x's shape: the gradient of grad(f)(x) . v.
+
+    Raises:
+        ValueError: v has another shape than x, or f is not scalar.
+    """
+    if as_tensor(v).shape != as_tensor(x).shape:
+        raise ValueError(f"hvp: expected v of the shape of x, {as_tensor(x).shape}, got {as_tensor(v).shape}")
     return grad(lambda x: ops.sum(grad(f)(x) * v))(x)
 
 
@@ -235,24 +261,27 @@ class _Recompute:
     name, direct = "checkpoint", False
 
     def pull(self, node, g, needed, create_graph):
-        f, arrays_in, positions = node.kept
+        f, inputs, positions = node.kept
         with enable_grad():
             # The node's parents are the tracked inputs, then whatever else the function reached on the tape.
-            inputs = list(arrays_in)
+            inputs = list(inputs)
             for parent, i in zip(node.parents, positions):
-                inputs[i] = alias(Tensor(inputs[i], parent)) if create_graph else as_leaf(Tensor(inputs[i]))
-            out = f(*[Tensor(x) if arrays.is_array(x) else x for x in inputs])
+                x = inputs[i].data
+                inputs[i] = alias(Tensor(x, parent)) if create_graph else as_leaf(Tensor(x))
+            out = f(*inputs)
             own = [inputs[i].node for i in positions]
             targets = own + list(node.parents[len(own) :])
             done = gradients_of_nodes([out.node], [g], set(targets), create_graph, create_graph)
-        return [done[t][0] if t in done else NOTHING for t in targets]
+        return [done.get(t, NOTHING) for t in targets]
 
 
 def checkpoint(f, *inputs):
-    """f(*inputs), keeping the inputs only: what lies between is computed again during backward (Chen et al.
-    2016).
+    """f(*inputs), keeping only the inputs: backward computes the rest again (Chen et al. 2016).
 
     f returns one Tensor and must do the same each time it is called: give it its noise as an input.
+
+    Raises:
+        TypeError: f returns something else.
     """
     if not current_mode().recording:
         return f(*inputs)
@@ -272,9 +301,6 @@ def checkpoint(f, *inputs):
             outside.append(node)
         else:
             stack.extend(node.parents)
-    kept = f, [x.data if isinstance(x, Tensor) else x for x in inputs], positions
+    kept = f, [stop_gradient(x) for x in inputs], positions
     parents = (*(inputs[i].node for i in positions), *outside)
-    return Tensor(
-        out.data,
-        Node(_Recompute(), parents, kept, None, out.data.shape, out.data.dtype),
-    )
+    return Tensor(out.data, Node(_Recompute(), parents, kept, None, out.shape, out.dtype))

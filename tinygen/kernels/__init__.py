@@ -10,12 +10,12 @@ import contextlib
 from contextvars import ContextVar
 
 from . import reference
-from .reference import Geometry
+from .reference import Geometry, may_see
 
-__all__ = ["Geometry", "implementations", "use", *reference.KERNELS]
+__all__ = ["Geometry", "implementations", "may_see", "use", *reference.KERNELS]
 
 _IMPLEMENTATIONS = {"reference": reference}
-_choice = ContextVar("tinygen_kernels", default=None)
+_choice = ContextVar("tinygen_kernels", default="reference")
 
 
 def implementations():
@@ -41,7 +41,7 @@ def use(name):
 
 def _switch(name):
     def kernel(*args):
-        return getattr(_IMPLEMENTATIONS[_choice.get() or "reference"], name)(*args)
+        return getattr(_IMPLEMENTATIONS[_choice.get()], name)(*args)
 
     kernel.__name__, kernel.__doc__ = name, getattr(reference, name).__doc__
     return kernel

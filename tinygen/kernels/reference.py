@@ -155,9 +155,9 @@ def cross_entropy(logits, targets, ignore_index, label_smoothing):
 
 
 def cross_entropy_backward(g, logits, targets, log_total, ignore_index, label_smoothing):
-    """c - p sum(c) with c = -(1 - e) [class = target] - e / C the cotangent of log p: p + c, as c sums to -1.
+    """d loss / d logits = c - p sum(c), where c = -(1 - e) [class = target] - e / C is d loss / d log p.
 
-    A class of logit -inf takes no part, and 0 is for targets that are ignored.
+    Mostly sum(c) = -1, so that this is c + p; a class of logit -inf takes no part. 0 for an ignored target.
     """
     lib = arrays.of(logits)
     alive = (targets != ignore_index)[..., None]
@@ -172,16 +172,25 @@ def cross_entropy_backward(g, logits, targets, log_total, ignore_index, label_sm
 # ------------------------------------------------------------------ attention
 
 
+def may_see(q, k, mask, causal):
+    """Which query may see which key, as booleans that broadcast to (..., T, S); None where all may see all.
+
+    With `causal`, the last query is as late as the last key: T < S means that earlier keys were cached.
+    """
+    t, s = q.shape[-2], k.shape[-2]
+    lib = arrays.of(q)
+    earlier = lib.arange(s)[None, :] <= lib.arange(s - t, s)[:, None] if causal else None
+    return earlier if mask is None else mask if earlier is None else mask & earlier
+
+
 def _scores(q, k, mask, causal, scale):
     """q k^T scale + mask, with -inf where a key may not be seen: (..., T, S)."""
     lib = arrays.of(q)
-    t, s = q.shape[-2], k.shape[-2]
     scores = lib.matmul(q, lib.swapaxes(k, -1, -2)) * scale
-    if mask is not None:
-        scores = lib.where(mask, scores, -math.inf) if mask.dtype.kind == "b" else scores + mask
-    if causal:
-        scores = lib.where(lib.arange(s)[None, :] <= lib.arange(s - t, s)[:, None], scores, -math.inf)
-    return scores
+    if mask is not None and mask.dtype.kind == "f":
+        scores, mask = scores + mask, None
+    see = may_see(q, k, mask, causal)
+    return scores if see is None else lib.where(see, scores, -math.inf)
 
 
 def attention(q, k, v, mask, causal, scale):
@@ -196,7 +205,7 @@ def attention(q, k, v, mask, causal, scale):
 
 
 def attention_backward(g, q, k, v, mask, out, log_total, causal, scale):
-    """With P the weights: dv = P^T g, dmask = P (g v^T - sum(g out)), dq = dmask k s, dk = dmask^T q s."""
+    """With weights P and dS = P (g v^T - sum(g out)): dq = dS k scale, dk = dS^T q scale, dv = P^T g."""
     lib = arrays.of(q)
     scores = _scores(q, k, mask, causal, scale)
     p = lib.exp(scores - lib.where(log_total == -math.inf, 0, log_total))

@@ -14,6 +14,7 @@ import inspect
 import numpy as np
 
 from ..autograd import Tensor, enable_grad, gradients, no_grad, tensor
+from ..autograd.ops import zeros_like
 
 STEP = 1e-4  # truncation of the extrapolated difference is of order STEP**4, rounding of order 1e-16 / STEP
 KINK = 1e-5  # smooth functions differ between the steps by about STEP**2
@@ -41,8 +42,10 @@ def gradcheck(f, *inputs, order=2, rng=None):
         KinkError: f has a kink at, or within 1e-4 of, the inputs.
         GradientError: names the function, the order, the input and the index where rule and difference are
             furthest apart.
-        ValueError: no input is floating, or a value of f is not finite.
+        ValueError: no input is floating, the order is below 1, or a value of f is not finite.
     """
+    if order < 1:
+        raise ValueError(f"gradcheck: expected an order of at least 1, got {order}")
     rng = np.random.default_rng(0) if rng is None else rng
     inputs = [_as_input(x) for x in inputs]
     names = _input_names(f, len(inputs))
@@ -136,10 +139,10 @@ def _gradient(f, inputs, real, cotangents, create_graph=False):
             raise TypeError(f"gradcheck: {_name(f)} must return Tensors; compute with tinygen's functions")
         pairs = [(y, c) for y, c in zip(results, cotangents) if y.node is not None]
         if not pairs:
-            return [np.zeros(np.shape(inputs[i])) for i in real]
-        found = gradients(
-            [y for y, _ in pairs], [leaves[i] for i in real], [c for _, c in pairs], create_graph=create_graph
-        )
+            found = [zeros_like(leaves[i]) for i in real]
+        else:
+            outputs, weights = zip(*pairs)
+            found = gradients(outputs, [leaves[i] for i in real], weights, create_graph=create_graph)
     return found if create_graph else [np.asarray(g) for g in found]
 
 
@@ -182,8 +185,8 @@ def _worst(f, inputs, real, cotangents, pulled, size, names, level, claimed, mea
             except KinkError:
                 continue
             gap = abs(slope - g[index])
-            if not gap <= worst[0]:
-                worst = gap, (names[i], index, float(g[index]), slope)
+            if not gap <= worst[0]:  # a NaN is worst of all
+                worst = np.inf if np.isnan(gap) else gap, (names[i], index, float(g[index]), slope)
     place = ""
     if worst[1]:
         name, index, rule, slope = worst[1]

@@ -70,7 +70,7 @@ def elu(x, /, alpha=1.0):
     return lib.where(x > 0, x, alpha * lib.expm1(lib.minimum(x, 0)))
 
 
-elu.rules(x=lambda g, x, alpha: where(x > 0, g, g * (alpha * exp(where(x > 0, 0.0 * x, x)))))
+elu.rules(x=lambda g, x, alpha: where(x > 0, g, g * (alpha * exp(where(x > 0, 0.0, x)))))
 elu.domain(x=NONZERO, alpha=(1.0, 0.5))
 
 

@@ -106,8 +106,7 @@ def guarded_quotient(x, y):
 
 
 guarded_quotient.rules(
-    x=lambda g, y: guarded_quotient(g, y),
-    y=lambda g, y, out: -absorbing_product(guarded_quotient(g, y), out),
+    x=lambda g, y: guarded_quotient(g, y), y=lambda g, y, out: -absorbing_product(guarded_quotient(g, y), out)
 )
 guarded_quotient.domain(y=POSITIVE)
 

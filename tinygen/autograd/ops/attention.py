@@ -13,23 +13,16 @@ from .reductions import softmax
 from .shapes import swapaxes
 
 
-def allowed(lib, t, s, causal, mask):
-    """Which query may see which key, as booleans that broadcast to (..., T, S), or None for all.
-
-    With `causal`, the last query is as late as the last key, so that T < S means cached keys.
-    """
-    see = lib.arange(s)[None, :] <= lib.arange(s - t, s)[:, None] if causal else None
-    if mask is None or mask.dtype.kind != "b":
-        return see
-    return mask if see is None else mask & see
+def _scale(scale, q):
+    return 1 / math.sqrt(q.shape[-1]) if scale is None else scale
 
 
 def _attention_reference(q, k, v, mask=None, *, causal=False, scale=None):
     """softmax(q k^T scale + mask) v, with softmax over the keys that may be seen."""
-    scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
-    scores = q @ swapaxes(k, -1, -2) * scale
-    see = allowed(arrays.of(raw(q)), q.shape[-2], k.shape[-2], causal, raw(mask))
-    scores = scores if mask is None or mask.dtype.kind == "b" else scores + mask
+    scores = q @ swapaxes(k, -1, -2) * _scale(scale, q)
+    if mask is not None and mask.dtype.kind == "f":
+        scores, mask = scores + mask, None
+    see = kernels.may_see(raw(q), raw(k), raw(mask), causal)
     scores = scores if see is None else where(see, scores, -math.inf)
     return softmax(scores, -1) @ v
 
@@ -61,13 +54,11 @@ def attention(q, k, v, mask=None, *, causal=False, scale=None):
             raise TypeError(
                 f"attention: expected a boolean or floating mask, got {mask.dtype}; use mask.astype(bool)"
             )
-    scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
-    return kernels.attention(q, k, v, mask, causal, scale)
+    return kernels.attention(q, k, v, mask, causal, _scale(scale, q))
 
 
 def _attention_all(g, q, k, v, mask, out, log_total, causal, scale):
-    scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
-    return kernels.attention_backward(g, q, k, v, mask, out, log_total, causal, scale)
+    return kernels.attention_backward(g, q, k, v, mask, out, log_total, causal, _scale(scale, q))
 
 
 attention.rules(all=_attention_all)

@@ -9,6 +9,8 @@ kernel, and each is linear in two of the three. So three primitives, each the de
 every order.
 """
 
+import itertools
+
 from ... import kernels
 from ..domain import Values
 from ..primitive import composite, primitive
@@ -41,15 +43,21 @@ def out_size(n, k, stride, padding, dilation):
     return (n + 2 * padding - dilation * (k - 1) - 1) // stride + 1
 
 
-def _check(name, x, weight, bias, channels, channels_out):
+def _check(name, x, weight, bias, groups, transposed=False):
+    """Raise where shapes do not fit; kernels are (D, C / groups, ...), transposed (C, D / groups, ...)."""
     if x.ndim != 4 or weight.ndim != 4:
         raise ValueError(
             f"{name}: expected images (B, C, H, W) and kernels of 4 axes, got {x.shape} and {weight.shape}"
         )
+    many, few = weight.shape[0], weight.shape[1] * groups
+    channels, channels_out = (many, few) if transposed else (few, many)
     if x.shape[1] != channels:
         raise ValueError(
             f"{name}: a kernel of shape {weight.shape} takes {channels} channels, got images {x.shape}"
         )
+    if many % groups:
+        what = "channels" if transposed else "kernels"
+        raise ValueError(f"{name}: {many} {what} cannot be shared out to {groups} groups; use a multiple")
     if bias is not None and bias.shape != (channels_out,):
         raise ValueError(f"{name}: expected a bias of shape ({channels_out},), got {bias.shape}")
 
@@ -115,11 +123,7 @@ def conv2d(x, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=1):
         ValueError: channels that do not match, or a kernel larger than the padded image.
     """
     geometry = _geometry(stride, padding, dilation, groups)
-    _check("conv2d", x, weight, bias, weight.shape[1] * groups, weight.shape[0])
-    if weight.shape[0] % groups:
-        raise ValueError(
-            f"conv2d: {weight.shape[0]} kernels cannot be shared out to {groups} groups; use a multiple"
-        )
+    _check("conv2d", x, weight, bias, groups)
     sizes = zip(x.shape[2:], weight.shape[2:], geometry.stride, geometry.padding, geometry.dilation)
     if any(out_size(*size) < 1 for size in sizes):
         raise ValueError(
@@ -149,11 +153,7 @@ def conv_transpose2d(x, weight, bias=None, *, stride=1, padding=0, output_paddin
             dilation.
     """
     geometry = _geometry(stride, padding, dilation, groups)
-    _check("conv_transpose2d", x, weight, bias, weight.shape[0], weight.shape[1] * groups)
-    if x.shape[1] % groups:
-        raise ValueError(
-            f"conv_transpose2d: {x.shape[1]} channels cannot be shared out to {groups} groups; use a multiple"
-        )
+    _check("conv_transpose2d", x, weight, bias, groups, transposed=True)
     extra = pair(output_padding, "output_padding")
     if any(e < 0 or e >= max(s, d) for e, s, d in zip(extra, geometry.stride, geometry.dilation)):
         raise ValueError(f"conv_transpose2d: output_padding {extra} must be smaller than stride or dilation")
@@ -182,23 +182,18 @@ def _windows(name, x, size, stride):
     height, width = (out_size(n, k, s, 0, 1) for n, k, s in zip(x.shape[2:], size, stride))
     if height < 1 or width < 1:
         raise ValueError(f"{name}: a window {size} does not fit images {x.shape[2:]}; use a smaller one")
-    return stack(
-        [
-            x[
-                :,
-                :,
-                i : i + stride[0] * (height - 1) + 1 : stride[0],
-                j : j + stride[1] * (width - 1) + 1 : stride[1],
-            ]
-            for i in range(size[0])
-            for j in range(size[1])
-        ]
-    )
+    (rows, columns), taps = stride, itertools.product(range(size[0]), range(size[1]))
+    down, across = rows * (height - 1) + 1, columns * (width - 1) + 1
+    return stack([x[:, :, i : i + down : rows, j : j + across : columns] for i, j in taps])
 
 
 @composite
 def max_pool2d(x, /, size, stride=None):
-    """The maximum of each window: (B, C, H, W) -> (B, C, H', W'). Ties share the gradient; stride = size."""
+    """The maximum of each window: (B, C, H, W) -> (B, C, H', W'). Ties share the gradient.
+
+    Args:
+        size, stride: of the window, an int or a pair; `stride` defaults to `size`.
+    """
     return max_(_windows("max_pool2d", x, size, stride), 0)
 
 

@@ -19,8 +19,8 @@ def matmul(x, y):
     """
     if not getattr(x, "ndim", 0) or not getattr(y, "ndim", 0):
         raise ValueError("matmul: expected at least 1 dimension on both sides; use * for scalars")
-    if x.shape[-1] != (y.shape[-2] if y.ndim > 1 else y.shape[0]):
-        inner = x.shape[-1], y.shape[-2] if y.ndim > 1 else y.shape[0]
+    inner = x.shape[-1], y.shape[-2] if y.ndim > 1 else y.shape[0]
+    if inner[0] != inner[1]:
         raise ValueError(
             f"matmul: {x.shape} @ {y.shape}: the inner sizes {inner[0]} and {inner[1]} differ; transpose one"
         )
@@ -67,9 +67,12 @@ def _contraction_x(g, i, xs, subscripts):
     back = ",".join([result, *others]) + "->" + found
     d = contraction(g, *(x for j, x in enumerate(xs) if j != i), subscripts=back)
     shape = xs[i].shape
-    kept = tuple(d.shape[found.index(letter)] if letter in present else 1 for letter in terms[i])
+    # An operand of size 1 was broadcast: there d is larger, and the engine sums it.
+    back_in = tuple(d.shape[found.index(letter)] if letter in present else 1 for letter in terms[i])
     lone = tuple(1 if letter in present else n for letter, n in zip(terms[i], shape))
-    return broadcast_to(reshape(d, kept), tuple(max(n, m) if n and m else 0 for n, m in zip(kept, lone)))
+    return broadcast_to(
+        reshape(d, back_in), tuple(max(n, m) if n and m else 0 for n, m in zip(back_in, lone))
+    )
 
 
 contraction.rules(xs=_contraction_x)
@@ -115,7 +118,7 @@ def einsum(subscripts, *xs):
         terms[k] = term
     if not arrow:
         letters = "".join(terms)
-        result = dots + "".join(sorted(c for c in set(letters) - set(dots) if _occurs_once(c, subscripts)))
+        result = dots + "".join(sorted(c for c in set(letters) - set(dots) if subscripts.count(c) == 1))
     return contraction(*operands, subscripts=",".join(terms) + "->" + result.replace("...", dots))
 
 
@@ -124,10 +127,6 @@ einsum.domain("3 3", subscripts=("ii", "ii->i", "ij->ji"))
 einsum.domain("3 2 3, 3", subscripts=("iji,i->j",))
 einsum.domain("*B n k, *B k m", subscripts=("...ij,...jk->...ik",))
 einsum.domain("2 1 3, 4 3", subscripts=("...i,...i->...", "...i,...i"))
-
-
-def _occurs_once(letter, subscripts):
-    return subscripts.count(letter) == 1
 
 
 def _diagonal(x, term):

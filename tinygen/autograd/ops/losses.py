@@ -95,7 +95,6 @@ def bce_with_logits(logits, targets):
 
 
 bce_with_logits.rules(
-    logits=lambda g, logits, targets: g * (sigmoid(logits) - targets),
-    targets=lambda g, logits: -(g * logits),
+    logits=lambda g, logits, targets: g * (sigmoid(logits) - targets), targets=lambda g, logits: -(g * logits)
 )
 bce_with_logits.domain(logits=Values(avoid=(0.0,)), targets=Values(0.0, 1.0))

@@ -8,19 +8,12 @@ from ..domain import AXES, SOME_AXIS, Values
 from ..engine import Tensor
 from ..primitive import composite, primitive
 from .arithmetic import absorbing_product, exp, guarded_quotient, raw, sqrt, square, where
-from .shapes import broadcast_to, concatenate, flip, moveaxis, place, reshape
+from .shapes import axes_of, broadcast_to, concatenate, flip, moveaxis, place, reshape
 
 BOTH = (False, True)
 
 
-def axes_of(axis, ndim):
-    """`axis` as a tuple of non-negative ints."""
-    if axis is None:
-        return tuple(range(ndim))
-    return tuple(place(a, ndim) for a in (axis if isinstance(axis, (tuple, list)) else (axis,)))
-
-
-def kept(x, shape, axis):
+def unreduced(x, shape, axis):
     """A reduced x with its reduced axes back, of size 1, so that it broadcasts against `shape`."""
     axes = axes_of(axis, len(shape))
     return reshape(x, tuple(1 if i in axes else n for i, n in enumerate(shape)))
@@ -37,7 +30,7 @@ def sum(x, /, axis=None, keepdims=False):
     return x.sum(axis=axis, keepdims=keepdims)
 
 
-sum.rules(x=lambda g, x_shape, axis: broadcast_to(kept(g, x_shape, axis), x_shape))
+sum.rules(x=lambda g, x_shape, axis: broadcast_to(unreduced(g, x_shape, axis), x_shape))
 sum.domain(axis=AXES, keepdims=BOTH)
 
 
@@ -49,7 +42,7 @@ def mean(x, /, axis=None, keepdims=False):
 
 def _mean_x(g, x_shape, axis):
     n = count(x_shape, axis) or 1  # of an empty x there is nothing to share out
-    return broadcast_to(kept(g * (1 / n), x_shape, axis), x_shape)
+    return broadcast_to(unreduced(g * (1 / n), x_shape, axis), x_shape)
 
 
 mean.rules(x=_mean_x)
@@ -88,7 +81,7 @@ def norm(x, /, axis=None, keepdims=False):
 
 
 def _norm_x(g, x, out, axis):
-    return absorbing_product(x, kept(guarded_quotient(g, out), x.shape, axis))
+    return absorbing_product(x, unreduced(guarded_quotient(g, out), x.shape, axis))
 
 
 norm.rules(x=_norm_x)
@@ -97,9 +90,9 @@ norm.domain("n m", x=Values(0.3, 2.0), axis=AXES, keepdims=BOTH)
 
 def _share_of_ties(g, x, out, axis):
     """The gradient of max and min: g where x equals the result, shared equally among the ties."""
-    chosen = raw(x) == kept(raw(out), x.shape, axis)
+    chosen = raw(x) == unreduced(raw(out), x.shape, axis)
     share = chosen.astype(x.dtype) / chosen.sum(axis=axes_of(axis, x.ndim), keepdims=True).astype(x.dtype)
-    return kept(g, x.shape, axis) * share
+    return unreduced(g, x.shape, axis) * share
 
 
 @primitive
@@ -129,10 +122,10 @@ def logsumexp(x, /, axis=None, keepdims=False):
     top = finite_max(x, axis)
     total = lib.exp(x - top).sum(axis=axis, keepdims=True)
     out = lib.where(total == 0, -math.inf, lib.log(lib.where(total == 0, 1, total)) + top)
-    return out if keepdims else out.reshape(x.sum(axis=axis).shape)
+    return out if keepdims else lib.squeeze(out, axes_of(axis, x.ndim))
 
 
-logsumexp.rules(x=lambda g, x, axis: kept(g, x.shape, axis) * softmax(x, axis))
+logsumexp.rules(x=lambda g, x, axis: unreduced(g, x.shape, axis) * softmax(x, axis))
 logsumexp.domain("n m", axis=AXES, keepdims=BOTH)
 
 
@@ -198,7 +191,7 @@ def _prod_reference(x, /, axis=None, keepdims=False):
     while (n := out.shape[0]) > 1:
         pairs = out[: n // 2] * out[n // 2 : n // 2 * 2]
         out = concatenate([pairs, out[n - 1 :]]) if n % 2 else pairs
-    out = kept(out, shape, axis)
+    out = unreduced(out, shape, axis)
     return out if keepdims else reshape(out, tuple(n for i, n in enumerate(shape) if i not in axes))
 
 
@@ -216,7 +209,7 @@ def _prod_x(g, x, axis):
     before = lib.concatenate([ones, flat[:-1]]).cumprod(axis=0)
     after = lib.concatenate([ones, flat[:0:-1]]).cumprod(axis=0)[::-1] if len(flat) else before[:0]
     others = (before[: len(flat)] * after).reshape(front.shape)
-    return kept(g, x.shape, axis) * lib.moveaxis(others, range(len(axes)), axes)
+    return unreduced(g, x.shape, axis) * lib.moveaxis(others, range(len(axes)), axes)
 
 
 prod.rules(x=_prod_x)

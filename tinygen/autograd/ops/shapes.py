@@ -21,6 +21,13 @@ def place(axis, ndim):
     return axis % ndim
 
 
+def axes_of(axis, ndim):
+    """`axis` (None: all, an integer, or several) as a tuple of axes counted from the front."""
+    if axis is None:
+        return tuple(range(ndim))
+    return tuple(place(a, ndim) for a in (axis if isinstance(axis, (tuple, list)) else (axis,)))
+
+
 @primitive
 def reshape(x, /, shape):
     """x with another shape of as many elements; one size may be -1."""
@@ -93,20 +100,13 @@ def squeeze(x, /, axis=None):
     Raises:
         ValueError: a given axis has another size.
     """
-    chosen = (
-        [i for i, n in enumerate(x.shape) if n == 1]
-        if axis is None
-        else [axis]
-        if isinstance(axis, int)
-        else axis
-    )
-    chosen = [place(a, x.ndim) for a in chosen]
+    chosen = axes_of(axis, x.ndim)
     for a in chosen:
-        if x.shape[a] != 1:
+        if x.shape[a] != 1 and axis is not None:
             raise ValueError(
                 f"squeeze: axis {a} of shape {x.shape} has size {x.shape[a]}; only size 1 can go"
             )
-    return reshape(x, tuple(n for i, n in enumerate(x.shape) if i not in chosen))
+    return reshape(x, tuple(n for i, n in enumerate(x.shape) if i not in chosen or n != 1))
 
 
 squeeze.domain("1 n 1", axis=(None, 0, -1, (0, 2)))
@@ -126,7 +126,7 @@ broadcast_to.domain("n 1", shape=lambda shapes: [(shapes[0][0], 3), (2, shapes[0
 @primitive
 def concatenate(*xs, axis=0):
     """Arrays joined along an axis: `concatenate([x, y], axis=0)`."""
-    return arrays.of(*xs).concatenate(xs, axis=axis)
+    return arrays.of(*xs).concatenate(xs, axis=place(axis, xs[0].ndim))
 
 
 def _concatenate_x(g, i, xs_shape, axis):
@@ -156,8 +156,7 @@ stack.domain("n m, n m", axis=(0, 1, -1))
 
 @composite
 def split(x, /, sections, axis=0):
-    """A list of parts of x along `axis`: as many equal ones as the int `sections` says, or cut at a list of
-    places.
+    """A list of parts of x along `axis`: `sections` equal ones, or cut at a list of places.
 
     Raises:
         ValueError: `sections` does not divide the axis.
@@ -205,26 +204,41 @@ def tile(x, /, reps):
 tile.domain("n m", reps=(2, (2, 1), (2, 1, 3)))
 
 
+def _pairs(width, ndim):
+    """A width as NumPy takes it (an int, a pair, several pairs) as one (before, after) pair for each axis."""
+    if isinstance(width, int):
+        width = (width, width)
+    if all(isinstance(n, int) for n in width):
+        width = (width,)
+    pairs = tuple(width) * ndim if len(width) == 1 else tuple(width)
+    if len(pairs) != ndim or any(len(pair) != 2 or min(pair) < 0 for pair in pairs):
+        raise ValueError(f"expected an int, or one (before, after) pair for each of {ndim} axes, got {width}")
+    return pairs
+
+
 @primitive
 def pad(x, /, width, value=0.0):
-    """x with `value` around it. `width`: an int for everywhere, or one (before, after) pair an axis."""
-    return arrays.of(x).pad(x, width, constant_values=value)
+    """x with `value` around it.
+
+    Args:
+        width: how much: an int for everywhere, a pair (before, after) for every axis, or one pair an axis.
+    """
+    return arrays.of(x).pad(x, _pairs(width, x.ndim), constant_values=value)
 
 
 def _pad_x(g, x_shape, width):
-    pairs = [(width, width)] * len(x_shape) if isinstance(width, int) else width
+    pairs = _pairs(width, len(x_shape))
     return g[tuple(slice(before, before + n) for (before, _), n in zip(pairs, x_shape))]
 
 
 pad.rules(x=_pad_x)
-pad.domain("n m", width=(1, ((0, 2), (1, 0))), value=(0.0, 1.5))
+pad.domain("n m", width=(1, (0, 2), ((0, 2), (1, 0))), value=(0.0, 1.5))
 
 
 @composite
 def flip(x, /, axis=None):
     """x reversed along `axis` (an int, a tuple, or None for all)."""
-    axes = range(x.ndim) if axis is None else (axis,) if isinstance(axis, int) else axis
-    axes = {place(a, x.ndim) for a in axes}
+    axes = axes_of(axis, x.ndim)
     return x[tuple(slice(None, None, -1 if i in axes else None) for i in range(x.ndim))]
 
 
