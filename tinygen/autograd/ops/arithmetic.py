@@ -1,8 +1,8 @@
 """Arithmetic, powers, exponentials and comparisons: elementwise, broadcasting as NumPy does.
 
 Singular rules (divide, log, sqrt, power) follow one convention: a zero cotangent stays zero, 0 * inf = 0, so
-that a branch that was not taken sends nothing back. Three products make it so. Each is closed under
-differentiation (its derivative is written in the three again), hence the convention holds at every order.
+that a branch that was not taken sends nothing back. A product and two quotients make it so. Each is closed
+under differentiation (its derivative is written in the three again): the convention holds at every order.
 """
 
 import math
