@@ -11,8 +11,7 @@ from tinygen.autograd.engine import current_mode
 
 @pytest.fixture(autouse=True)
 def nothing_is_lost():
-    """Around each test: modes are restored, a graph from before still gives its gradient, new ones can be
-    made."""
+    """Around each test: modes are restored, a graph from before still works, and new ones can be made."""
     x = tg.tensor([1.0, -2.0], requires_grad=True)
     earlier, state = (x * tg.exp(x)).sum(), np.geterr()
     yield

@@ -1,5 +1,4 @@
-"""Operations planted for the tests of the prover's kit, right and wrong, and what the contract says of
-them."""
+"""Operations planted for the tests of the prover's kit, right and wrong, and the contract's verdict."""
 
 import numpy as np
 from hypothesis import Phase, settings
@@ -11,7 +10,7 @@ from tinygen.testing import contract
 
 
 def plant(forward, domain=None, shapes=None, reference=None, **rules):
-    """A primitive of this file's own; `domain` and `shapes` are of its only case."""
+    """A primitive of the tests' own; `shapes` and `domain` make its only case."""
     operation = tg.primitive(forward, reference=reference)
     operation.rules(**rules)
     operation.domain(shapes, **(domain or {}))
@@ -19,8 +18,7 @@ def plant(forward, domain=None, shapes=None, reference=None, **rules):
 
 
 def verdict(operation, **options):
-    """What the contract says against an operation, or None. The first bad example will do: none is made
-    smaller."""
+    """What the contract says against an operation, or None. The first bad example will do."""
     now = settings.default
     settings.register_profile("as before", now)
     settings.register_profile("verdict", now, phases=(Phase.generate,), report_multiple_bugs=False)

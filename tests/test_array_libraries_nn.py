@@ -81,8 +81,7 @@ def test_loss_on_strict_arrays(name):
 
 
 def training(optimizer, convert, steps=3):
-    """Train a small network for a few steps; its losses and parameters as NumPy arrays. `convert` moves
-    arrays."""
+    """The losses and parameters of a few steps, as NumPy arrays; `convert` moves arrays to a library."""
     rng = np.random.default_rng(0)
     net = nn.Sequential(
         nn.Linear(4, 8, rng=rng),

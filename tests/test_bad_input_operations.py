@@ -1,5 +1,4 @@
-"""Wrong shapes, dtypes and options, of operations and transforms: the error names it, what it got, and the
-fix.
+"""Wrong shapes, dtypes and options, of operations and transforms: the error names it, and what it got.
 
 Each line is what a user might type, the error, and words of its message in their order.
 """

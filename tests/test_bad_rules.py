@@ -1,5 +1,4 @@
-"""Mistakes in a primitive's rules: what is wrong at registration is said there, the rest at the first
-backward."""
+"""Mistakes in a primitive's rules: said at registration where possible, else at the first backward."""
 
 import numpy as np
 import pytest

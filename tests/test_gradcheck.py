@@ -128,3 +128,18 @@ def test_gradcheck_draws_the_same_directions_each_time():
     with pytest.raises(GradientError) as caught:
         gradcheck(WRONG_RULES["another sign"], np.array([0.5, 1.0]), rng=np.random.default_rng(7))
     assert str(caught.value) != told[0]
+
+
+def test_gradcheck_of_a_function_that_does_not_depend_on_its_input():
+    gradcheck(lambda x: tg.tensor([1.0, 2.0]), np.ones(2), order=2)
+
+
+def test_gradcheck_blames_the_element_with_the_nan():
+    wrong = plant(lambda x: x * 1.0, x=lambda g: g * np.array([np.nan, 1.0, 1.0]))
+    with pytest.raises(GradientError, match=r"worst at x\[0\]: the rule gives nan"):
+        gradcheck(wrong, np.ones(3), order=1)
+
+
+def test_gradcheck_of_no_order_is_refused():
+    with pytest.raises(ValueError, match="expected an order of at least 1, got 0"):
+        gradcheck(tg.exp, np.ones(2), order=0)

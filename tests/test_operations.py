@@ -1,5 +1,4 @@
-"""Every registered operation obeys the whole contract, on inputs drawn from its own domain. The registry is
-the list of tests.
+"""Every registered operation obeys the whole contract: the registry is the list of tests.
 
 Beside it: no operation without a domain, no choice in a domain that does not work, and derivatives to the
 fourth order of what is fused or convolves, against definitions written here in nothing but sums, products and
@@ -28,8 +27,7 @@ def test_contract(name):
 
 
 def without_domain(registry):
-    """Names of operations that say nothing about their inputs, and so would be tested as if they were
-    elementwise."""
+    """Names of operations that say nothing about their inputs: they would be tested as elementwise ones."""
     return [name for name, operation in registry.items() if not operation.domains.cases]
 
 
@@ -44,10 +42,10 @@ def test_an_operation_without_a_domain_is_noticed():
 
 
 def test_every_public_operation_is_registered():
-    """What is not: three makers of constants, and two that return integers."""
+    """What is not: two that make constants, and two that return integers."""
     registered = set(map(short, OPERATIONS))
-    constant = {"zeros_like", "ones_like", "argmax", "argmin"}
-    assert {name for name in tg.ops.__all__ if name not in registered} == constant
+    others = {"zeros_like", "ones_like", "argmax", "argmin"}
+    assert {name for name in tg.ops.__all__ if name not in registered} == others
 
 
 def single_cases(operation):
@@ -61,8 +59,7 @@ def single_cases(operation):
 
 @pytest.mark.parametrize("name", OPERATIONS, ids=short)
 def test_every_choice_of_a_domain_works(name):
-    """A few drawn examples may never meet one choice together with another: here each combination is
-    called."""
+    """Each combination of choices is called: a few random draws may never meet one with another."""
     operation = tg.REGISTRY[name]
     for case in single_cases(operation):
         check_case(operation, case)

@@ -1,5 +1,4 @@
-"""What the strategies draw: every awkward array, inputs that fit a domain, and mostly what is worth
-testing."""
+"""What the strategies draw: every awkward array, inputs that fit a domain, mostly what is worth testing."""
 
 import types
 
@@ -185,8 +184,7 @@ def shapes_drawn(operation, count):
 
 @pytest.mark.parametrize("name", ["exp", "add", "sum"])
 def test_most_draws_are_worth_testing(name):
-    """Arrays of one element or none cannot show a wrong axis or layout: they are drawn, but not to fill the
-    test."""
+    """Arrays of one element or none, which cannot show a wrong axis or layout, do not fill the test."""
     wholes = [np.broadcast_shapes(*shapes) for shapes in shapes_drawn(getattr(tg, name), 100)]
     sizes = [int(np.prod(whole)) for whole in wholes]
     assert sum(size > 1 for size in sizes) >= len(sizes) / 2

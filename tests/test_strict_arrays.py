@@ -1,5 +1,4 @@
-"""The strict stand-in library itself: it refuses to mix with NumPy, computes as NumPy does, and counts
-crossings."""
+"""The strict stand-in itself: it refuses to mix with NumPy, computes as NumPy does, and counts crossings."""
 
 import numpy as np
 import pytest

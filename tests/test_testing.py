@@ -1,5 +1,4 @@
-"""The tests are tested: the contract rejects every kind of wrong operation that is planted, and accepts right
-ones.
+"""The tests are tested: the contract rejects every kind of wrong operation, and accepts right ones.
 
 Every law of the contract has its breaker below, which no other law is allowed to catch for it.
 """
@@ -240,7 +239,7 @@ def test_a_wrong_operation_fails_under_pytest(tmp_path):
     (tmp_path / "conftest.py").write_text(
         textwrap.dedent("""
             from hypothesis import Phase, settings
-            settings.register_profile("quick", max_examples=10, phases=(Phase.generate,))
+            settings.register_profile("quick", max_examples=10, derandomize=True, phases=(Phase.generate,))
             settings.load_profile("quick")
         """)
     )
@@ -251,18 +250,3 @@ def test_a_wrong_operation_fails_under_pytest(tmp_path):
     assert "1 failed, 1 passed" in done.stdout, done.stdout
     assert "wrong breaks the law 'derivatives_agree_with_differences'" in done.stdout
     assert "worst at x" in done.stdout
-
-
-def test_gradcheck_of_a_function_that_does_not_depend_on_its_input():
-    gradcheck(lambda x: tg.tensor([1.0, 2.0]), np.ones(2), order=2)
-
-
-def test_gradcheck_blames_the_element_with_the_nan():
-    wrong = plant(lambda x: x * 1.0, x=lambda g: g * np.array([np.nan, 1.0, 1.0]))
-    with pytest.raises(GradientError, match=r"worst at x\[0\]: the rule gives nan"):
-        gradcheck(wrong, np.ones(3), order=1)
-
-
-def test_gradcheck_of_no_order_is_refused():
-    with pytest.raises(ValueError, match="expected an order of at least 1, got 0"):
-        gradcheck(tg.exp, np.ones(2), order=0)
