@@ -203,6 +203,7 @@ def test_nothing_goes_through(name):
 # ------------------------------------------------------------------ dtypes
 
 SCALARS = [2, 2.0, np.float64(2), np.float32(2), np.float16(2), np.int64(2), np.int8(2)]
+# name: (the operation, and its operator where it has one)
 PAIRS = {
     "add": (tg.add, lambda x, y: x + y),
     "subtract": (tg.subtract, lambda x, y: x - y),
@@ -231,8 +232,8 @@ def test_scalars_do_not_change_the_dtype(name, scalar, dtype):
             assert g.dtype == dtype
             if g.requires_grad:
                 assert tg.gradients(g, x, np.ones(2)).dtype == dtype
-        if f is PAIRS[name][0]:
-            assert f(x.numpy(), scalar).dtype == f(scalar, x.numpy()).dtype == dtype
+    operation = PAIRS[name][0]
+    assert operation(x.numpy(), scalar).dtype == operation(scalar, x.numpy()).dtype == dtype
 
 
 THREE = np.array([[1.0, 3.0, 2.0]])
@@ -265,8 +266,7 @@ def test_options_do_not_change_the_dtype(name, number):
 
 
 MIXED = {
-    **{name: calls[0] for name, calls in PAIRS.items() if name != "where"},
-    "where": PAIRS["where"][0],
+    **{name: calls[0] for name, calls in PAIRS.items()},
     "matmul": lambda x, y: tg.matmul(x, y),
     "linear": lambda x, y: tg.linear(x, tg.expand_dims(y, 0)),
     "linear, bias": lambda x, y: tg.linear(tg.expand_dims(x, 1), tg.expand_dims(x, 1), y),
@@ -286,6 +286,8 @@ def test_mixing_promotes_and_gradients_keep_their_inputs_dtype(name):
         x, y = leaf([1.0, 3.0], first), leaf([0.5, 2.0], second)
         out = MIXED[name](x, y)
         assert out.dtype == np.float64
+        unmixed = MIXED[name](*(leaf(z.numpy()) for z in (x, y)))
+        np.testing.assert_allclose(out.numpy(), unmixed.numpy(), rtol=1e-6, atol=1e-6)
         found = tg.gradients(out, [x, y], np.ones(out.shape), create_graph=True)
         assert [g.dtype for g in found] == [first, second]
         live = [g for g in found if g.requires_grad]
