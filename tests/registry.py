@@ -3,7 +3,7 @@
 import inspect
 
 from tinygen import REGISTRY
-from tinygen.autograd.engine import Tensor
+from tinygen.autograd.engine import Tensor, wrap
 from tinygen.autograd.tensor import as_leaf
 
 OPERATIONS = [name for name in REGISTRY if name.startswith("tinygen.")]
@@ -30,7 +30,7 @@ def is_real(x):
 
 def as_leaves(inputs):
     """The inputs with the floating ones as leaves, over the same arrays: nothing is copied."""
-    return [as_leaf(Tensor(x)) if is_real(x) else x for x in inputs]
+    return [as_leaf(wrap(x)) if is_real(x) else x for x in inputs]
 
 
 def tensors(values):

@@ -22,7 +22,7 @@ import numbers
 import numpy as np
 
 from . import arrays
-from .autograd.engine import Leaf, Tensor
+from .autograd.engine import Leaf, Tensor, wrap
 
 
 class Optimizer:
@@ -230,7 +230,7 @@ def clip_by_norm(parameters, max_norm):
     norm = math.hypot(*[_norm(parameter) for parameter in graded])
     if norm > max_norm:
         for parameter in graded:
-            parameter.grad = Tensor(parameter.grad.data * (float(max_norm) / norm))
+            parameter.grad = wrap(parameter.grad.data * (float(max_norm) / norm))
     return norm
 
 

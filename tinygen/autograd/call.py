@@ -2,21 +2,40 @@
 
 It stands here three times. `unary` and `binary` are `general` written out for the commonest primitives,
 because on small arrays the call costs more than the arithmetic: a multiply of 4 elements takes 0.4 us in
-NumPy, and with its node 1.5 us by `binary`, 3.1 us by a loop over inputs (PyTorch: 2.7 us).
+NumPy, and with its node 1.25 us by `binary`, 3.1 us by a loop over inputs (PyTorch: 2.1 us). Of the 1.25, a
+Python `__init__` of Node and Tensor would cost 0.3 more, keeping by a comprehension 0.3, a Python frame for
+the forward 0.06; Node's shape and dtype take 0.1.
 """
 
 import inspect
+import operator
 
 import numpy as np
 
 from .. import arrays
-from .engine import Node, Tensor
+from .engine import Node, Tensor, make_node, tick, wrap
 from .modes import PLAIN, calling_line, current_mode, require_finite
+
+# A forward that is a single operator, as multiply's is, is called as that operator, in C: 0.06 us less.
+_IN_C = {
+    one.__code__.co_code: in_c
+    for one, in_c in (
+        (lambda x, y: x + y, operator.add),
+        (lambda x, y: x - y, operator.sub),
+        (lambda x, y: x * y, operator.mul),
+        (lambda x, y: x / y, operator.truediv),
+        (lambda x: -x, operator.neg),
+    )
+}
+
+
+def _in_c(forward):
+    return _IN_C.get(getattr(getattr(forward, "__code__", None), "co_code", None), forward)
 
 
 def unary(record):
     """The call of a primitive with one input and no attributes."""
-    forward, hot, plan = record.forward, record.hot, record.plan
+    forward, hot, plan, ndarray = _in_c(record.forward), record.hot, record.plan, np.ndarray
 
     def call(x, /):
         if not isinstance(x, Tensor):
@@ -24,7 +43,7 @@ def unary(record):
         node, x = x.node, x.data
         try:
             out = forward(x)
-            if type(out) is not np.ndarray:
+            if type(out) is not ndarray:
                 out = arrays.as_array(out)
         except Exception as error:
             _reraise(record, (x,), {}, error)
@@ -32,32 +51,43 @@ def unary(record):
         if current_mode() is not PLAIN:
             return _finish(record, (x,), (node,), None, out)
         if node is None:
-            return Tensor(out)
+            return wrap(out)
         how = hot[0] or plan((True,))
-        return Tensor(out, Node(how, (node,), how.keep((x, out)), None, out.shape, out.dtype))
+        result = Tensor()
+        result.data = out
+        result.node = made = Node()
+        result.grad = None
+        made.plan = how
+        made.parents = (node,)
+        made.kept = how.keep((x, out))
+        made.attrs = None
+        made.shape = out.shape
+        made.dtype = out.dtype
+        made.order = tick()
+        return result
 
     return call
 
 
 def binary(record):
     """The call of a primitive with two inputs and no attributes."""
-    forward, hot, plan = record.forward, record.hot, record.plan
+    forward, hot, plan, ndarray = _in_c(record.forward), record.hot, record.plan, np.ndarray
 
     def call(x, y, /):
-        x_node = y_node = None
         if isinstance(x, Tensor):
             x_node, x = x.node, x.data
             if isinstance(y, Tensor):
                 y_node, y = y.node, y.data
-            elif type(y) is not float:
-                y = _operand(record, y)
+            else:
+                y_node, y = None, _operand(record, y)
         elif isinstance(y, Tensor):
-            x, y_node, y = _operand(record, x), y.node, y.data
+            x_node, x = None, _operand(record, x)
+            y_node, y = y.node, y.data
         else:
             return _on_arrays(record, (x, y), {})
         try:
             out = forward(x, y)
-            if type(out) is not np.ndarray:
+            if type(out) is not ndarray:
                 out = arrays.as_array(out)
         except Exception as error:
             _reraise(record, (x, y), {}, error)
@@ -66,14 +96,24 @@ def binary(record):
             return _finish(record, (x, y), (x_node, y_node), None, out)
         if y_node is None:
             if x_node is None:
-                return Tensor(out)
+                return wrap(out)
             how, parents = hot[1] or plan((True, False)), (x_node,)
         elif x_node is None:
             how, parents = hot[2] or plan((False, True)), (y_node,)
         else:
             how, parents = hot[0] or plan((True, True)), (x_node, y_node)
-        kept = (x, y) if how.whole else how.keep((x, y, out))
-        return Tensor(out, Node(how, parents, kept, None, out.shape, out.dtype))
+        result = Tensor()
+        result.data = out
+        result.node = made = Node()
+        result.grad = None
+        made.plan = how
+        made.parents = parents
+        made.kept = (x, y) if how.whole else how.keep((x, y, out))
+        made.attrs = None
+        made.shape = out.shape
+        made.dtype = out.dtype
+        made.order = tick()
+        return result
 
     return call
 
@@ -108,13 +148,13 @@ def _finish(record, values, nodes, attrs, out, saved=()):
         require_finite(out, f"the result of {record.name}", line)
     tracked = tuple([node is not None for node in nodes])
     if not mode.recording or True not in tracked or not arrays.is_floating(out.dtype):
-        return Tensor(out)
+        return wrap(out)
     how = record.plan(tracked)
     parents = tuple([node for node in nodes if node is not None])
-    node = Node(how, parents, how.keep((*values, out, *saved)), attrs, out.shape, out.dtype)
+    node = make_node(how, parents, how.keep((*values, out, *saved)), attrs, out)
     if line:
         node.line = line
-    return Tensor(out, node)
+    return wrap(out, node)
 
 
 def _on_arrays(record, values, attrs):

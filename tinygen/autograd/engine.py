@@ -38,14 +38,13 @@ class Node:
 
     __slots__ = ("plan", "parents", "kept", "attrs", "shape", "dtype", "order", "line")
 
-    def __init__(self, plan, parents, kept, attrs, shape, dtype):
-        self.plan = plan
-        self.parents = parents
-        self.kept = kept
-        self.attrs = attrs
-        self.shape = shape
-        self.dtype = dtype
-        self.order = tick()
+
+def make_node(plan, parents, kept, attrs, like):
+    """A new Node, youngest of all; `like` is the array that it stands for."""
+    node = Node()
+    node.plan, node.parents, node.kept, node.attrs = plan, parents, kept, attrs
+    node.shape, node.dtype, node.order = like.shape, like.dtype, tick()
+    return node
 
 
 class Leaf(Node):
@@ -54,7 +53,8 @@ class Leaf(Node):
     __slots__ = ("owner", "name", "updated")
 
     def __init__(self, tensor, name=None):
-        super().__init__(None, (), None, None, tensor.data.shape, tensor.data.dtype)
+        self.plan, self.parents, self.kept, self.attrs = None, (), None, None
+        self.shape, self.dtype, self.order = tensor.data.shape, tensor.data.dtype, tick()
         self.owner = weakref.ref(tensor)
         self.name = name
         self.updated = -1  # the tick of the last update of its tensor's values
@@ -64,8 +64,7 @@ class Leaf(Node):
 
 
 class Tensor:
-    """An array that can remember how it was made. `tinygen.tensor` makes one; methods are attached in
-    tensor.py.
+    """An array that can remember how it was made. `tinygen.tensor` makes one; tensor.py attaches its methods.
 
     data  the array itself, of any registered library: read it, never write to it
     node  its place on the tape, or None when it needs no gradient
@@ -74,10 +73,12 @@ class Tensor:
 
     __slots__ = ("data", "node", "grad", "__weakref__")
 
-    def __init__(self, data, node=None):
-        self.data = data
-        self.node = node
-        self.grad = None
+
+def wrap(data, node=None):
+    """An array as a Tensor. Nodes and Tensors have no `__init__`: it would double what making one costs."""
+    tensor = Tensor()
+    tensor.data, tensor.node, tensor.grad = data, node, None
+    return tensor
 
 
 class _Alias:
@@ -94,7 +95,7 @@ _ALIAS = _Alias()
 
 def alias(x):
     """A recorded Tensor again, under a node of its own: a place to differentiate with respect to."""
-    return Tensor(x.data, Node(_ALIAS, (x.node,), (), None, x.data.shape, x.data.dtype))
+    return wrap(x.data, make_node(_ALIAS, (x.node,), (), None, x.data))
 
 
 # ------------------------------------------------------------------ the walk back
@@ -260,7 +261,7 @@ def backward(tensor, gradient=None, retain_graph=False, create_graph=False):
             continue
         if owner.grad is not None:  # a new value: whoever holds the old one keeps it
             g = owner.grad + g if create_graph else arrays.as_array(owner.grad.data + g)
-        owner.grad = g if create_graph else Tensor(g)
+        owner.grad = g if create_graph else wrap(g)
 
 
 def node_of(tensor):
@@ -292,5 +293,5 @@ def cotangent_for(tensor, gradient, create_graph):
         gradient = gradient.astype(data.dtype) if isinstance(gradient, Tensor) else array.astype(data.dtype)
         array = gradient.data if isinstance(gradient, Tensor) else gradient
     if create_graph:
-        return gradient if isinstance(gradient, Tensor) else Tensor(array)
+        return gradient if isinstance(gradient, Tensor) else wrap(array)
     return array

@@ -8,7 +8,7 @@ import itertools
 from operator import itemgetter
 
 from .. import arrays
-from .engine import NOTHING, Tensor, alias, gradients_of_nodes
+from .engine import NOTHING, Tensor, alias, gradients_of_nodes, wrap
 
 
 class Plan:
@@ -149,4 +149,4 @@ def _as_tensors(item, owner, node):
         return tuple([_as_tensors(one, its, node) for one, its in zip(item, owner)])
     if not arrays.is_array(item):
         return item
-    return Tensor(item, node if owner == "out" else None if owner is None else node.parents[owner])
+    return wrap(item, node if owner == "out" else None if owner is None else node.parents[owner])

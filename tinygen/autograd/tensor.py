@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import arrays
 from . import engine, ops
-from .engine import Leaf, Tensor, tick
+from .engine import Leaf, Tensor, tick, wrap
 
 # Public attributes of a Tensor that no gradient passes through, and why.
 NOT_DIFFERENTIABLE = {
@@ -53,7 +53,7 @@ def tensor(data, *, dtype=None, requires_grad=False, name=None):
         raise type(error)(f"tensor: {error}") from error
     if array.dtype.kind not in "fiub":
         raise TypeError(f"tensor: expected real numbers, got dtype {array.dtype}")
-    return as_leaf(Tensor(array), name) if requires_grad else Tensor(array)
+    return as_leaf(wrap(array), name) if requires_grad else wrap(array)
 
 
 def as_leaf(value, name=None):
@@ -74,7 +74,7 @@ def as_tensor(value):
 
 def stop_gradient(x):
     """The values of x with no way back: a Tensor that needs no gradient."""
-    return Tensor(x.data) if isinstance(x, Tensor) else x
+    return wrap(x.data) if isinstance(x, Tensor) else x
 
 
 # ------------------------------------------------------------------ what is not differentiated
@@ -178,7 +178,7 @@ def _iterate(self):
 def _compare(operation):
     def compare(self, other):
         """A boolean Tensor; no gradient."""
-        return Tensor(arrays.as_array(operation(ops.arithmetic.raw(self), ops.arithmetic.raw(other))))
+        return wrap(arrays.as_array(operation(ops.arithmetic.raw(self), ops.arithmetic.raw(other))))
 
     return compare
 
@@ -272,7 +272,7 @@ Tensor.requires_grad = property(lambda self: self.node is not None)
 Tensor.numpy = _numpy
 Tensor.item = _item
 Tensor.tolist = lambda self: self.data.tolist()
-Tensor.all = lambda self, axis=None: Tensor(arrays.as_array(self.data.all(axis=axis)))
-Tensor.any = lambda self, axis=None: Tensor(arrays.as_array(self.data.any(axis=axis)))
+Tensor.all = lambda self, axis=None: wrap(arrays.as_array(self.data.all(axis=axis)))
+Tensor.any = lambda self, axis=None: wrap(arrays.as_array(self.data.any(axis=axis)))
 Tensor.assign = _assign
 Tensor.backward = engine.backward

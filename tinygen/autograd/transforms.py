@@ -8,7 +8,7 @@ import functools
 
 from .. import arrays
 from . import ops
-from .engine import NOTHING, Node, Tensor, alias, cotangent_for, gradients_of_nodes, node_of, tick
+from .engine import NOTHING, Tensor, alias, cotangent_for, gradients_of_nodes, make_node, node_of, tick, wrap
 from .modes import current_mode, enable_grad
 from .tensor import as_leaf, as_tensor, stop_gradient
 
@@ -44,7 +44,7 @@ def gradients(outputs, inputs, cotangents=None, *, create_graph=False, retain_gr
     retain = create_graph if retain_graph is None else retain_graph
     done = gradients_of_nodes(roots, starts, {x.node for x in inputs}, create_graph, retain)
     found = [done[x.node] if x.node in done else ops.zeros_like(x) for x in inputs]
-    found = [g if isinstance(g, Tensor) else Tensor(g) for g in found]
+    found = [g if isinstance(g, Tensor) else wrap(g) for g in found]
     return found[0] if single else found
 
 
@@ -59,7 +59,7 @@ def _input_alias(x):
         raise TypeError(
             f"grad: expected a floating input, got {x.dtype}; pass floats, or close over what is constant"
         )
-    return alias(x) if x.node is not None else as_leaf(Tensor(x.data))
+    return alias(x) if x.node is not None else as_leaf(wrap(x.data))
 
 
 def _run(f, inputs, positions, kwargs=None):
@@ -240,8 +240,8 @@ def jacobian(f):
         lib = arrays.of(y.data)
         basis = lib.eye(y.size, dtype=y.dtype).reshape(y.size, *y.shape)
         if not y.size:
-            return Tensor(lib.zeros((*y.shape, *as_tensor(x).shape), y.dtype))
-        rows = [pullback(Tensor(basis[i])) for i in range(y.size)]
+            return wrap(lib.zeros((*y.shape, *as_tensor(x).shape), y.dtype))
+        rows = [pullback(wrap(basis[i])) for i in range(y.size)]
         return ops.reshape(ops.stack(rows), (*y.shape, *rows[0].shape))
 
     return wrapped
@@ -267,7 +267,7 @@ class _Recompute:
             inputs = list(inputs)
             for parent, i in zip(node.parents, positions):
                 x = inputs[i].data
-                inputs[i] = alias(Tensor(x, parent)) if create_graph else as_leaf(Tensor(x))
+                inputs[i] = alias(wrap(x, parent)) if create_graph else as_leaf(wrap(x))
             out = f(*inputs)
             own = [inputs[i].node for i in positions]
             targets = own + list(node.parents[len(own) :])
@@ -303,4 +303,4 @@ def checkpoint(f, *inputs):
             stack.extend(node.parents)
     kept = f, [stop_gradient(x) for x in inputs], positions
     parents = (*(inputs[i].node for i in positions), *outside)
-    return Tensor(out.data, Node(_Recompute(), parents, kept, None, out.shape, out.dtype))
+    return wrap(out.data, make_node(_Recompute(), parents, kept, None, out.data))

@@ -23,7 +23,7 @@ class Parameter(Tensor):
                 f"Parameter: expected floating-point values, got {arrays.describe(array)}; "
                 "do values.astype('float32') first"
             )
-        super().__init__(array.copy())
+        self.data, self.grad = array.copy(), None
         self.node = Leaf(self, name)
 
     def __reduce__(self):

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from .. import kernels
 from ..autograd import Tensor, gradients, jvp, no_grad, tensor
+from ..autograd.engine import wrap
 from ..autograd.tensor import as_leaf
 from . import strategies
 from .gradcheck import gradcheck
@@ -128,7 +129,7 @@ def arrays_and_tensors_agree(call, inputs, rng):
     """The value on Tensors is the value on arrays, bit for bit."""
     plain = call(*inputs)
     assert not any(isinstance(y, Tensor) for y in plain), "arrays in, but a Tensor out"
-    boxed = call(*[x if x is None else Tensor(x) for x in inputs])
+    boxed = call(*[x if x is None else wrap(x) for x in inputs])
     assert all(isinstance(y, Tensor) for y in boxed), "Tensors in, but an array out"
     for a, b in zip(plain, boxed, strict=True):
         assert isinstance(a, np.ndarray), f"the result is no array but {type(a).__name__}"
@@ -233,7 +234,7 @@ def memory_layout_does_not_matter(call, inputs, rng):
         turned = [strategies.frozen(strategies.relayout(c, layout)) for c in cotangents]
         assert_close(values_of(call, moved), value, f"values, inputs {layout}", 1e-12)
         # Leaves where they lie: `tensor` would copy them to contiguous memory.
-        leaves = [as_leaf(Tensor(x)) if is_real(x) else x for x in moved]
+        leaves = [as_leaf(wrap(x)) if is_real(x) else x for x in moved]
         live = [(y, c) for y, c in zip(call(*leaves), turned) if y.node is not None]
         if live:
             outputs, weights = zip(*live)
@@ -256,7 +257,7 @@ def fast_equals_reference(call, inputs, rng):
         defined = _Call(call.operation, call.attrs, call.order)
         defined.function = functools.partial(reference, **call.attrs)
         with no_grad():
-            boxed = [Tensor(x) if is_real(x) else x for x in inputs]
+            boxed = [wrap(x) if is_real(x) else x for x in inputs]
             assert_close(values_of(defined, boxed), value, "values of the reference", 1e-11)
         assert_close(defined.pull(inputs, cotangents)[0], pulled, "gradients of the reference", 1e-10)
 

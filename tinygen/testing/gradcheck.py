@@ -14,6 +14,7 @@ import inspect
 import numpy as np
 
 from ..autograd import Tensor, enable_grad, gradients, no_grad, tensor
+from ..autograd.engine import wrap
 from ..autograd.ops import zeros_like
 
 STEP = 1e-4  # truncation of the extrapolated difference is of order STEP**4, rounding of order 1e-16 / STEP
@@ -84,7 +85,7 @@ def _input_names(f, count):
 def _outputs(f, inputs):
     """f's results as a list of float64 arrays, without a tape."""
     with no_grad(), np.errstate(all="ignore"):  # what is not finite is said better by the caller
-        results = f(*[Tensor(x) if isinstance(x, np.ndarray) else x for x in inputs])
+        results = f(*[wrap(x) if isinstance(x, np.ndarray) else x for x in inputs])
     return [np.asarray(y) for y in (results if isinstance(results, (tuple, list)) else [results])]
 
 

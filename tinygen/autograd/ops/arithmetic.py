@@ -9,7 +9,7 @@ import math
 
 from ... import arrays
 from ..domain import Values
-from ..engine import Tensor
+from ..engine import Tensor, wrap
 from ..primitive import composite, primitive
 
 POSITIVE = Values(0.3, 3.0)
@@ -24,13 +24,13 @@ def raw(x):
 def zeros_like(x):
     """Zeros of x's shape and dtype; a Tensor for a Tensor. Nothing is recorded."""
     zeros = arrays.of(raw(x)).zeros_like(raw(x))
-    return Tensor(zeros) if isinstance(x, Tensor) else zeros
+    return wrap(zeros) if isinstance(x, Tensor) else zeros
 
 
 def ones_like(x):
     """Ones of x's shape and dtype; a Tensor for a Tensor. Nothing is recorded."""
     ones = arrays.of(raw(x)).ones_like(raw(x))
-    return Tensor(ones) if isinstance(x, Tensor) else ones
+    return wrap(ones) if isinstance(x, Tensor) else ones
 
 
 @primitive

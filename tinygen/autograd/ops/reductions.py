@@ -5,7 +5,7 @@ import math
 from ... import arrays
 from ...kernels.reference import finite_max
 from ..domain import AXES, SOME_AXIS, Values
-from ..engine import Tensor
+from ..engine import Tensor, wrap
 from ..primitive import composite, primitive
 from .arithmetic import absorbing_product, exp, guarded_quotient, raw, sqrt, square, where
 from .shapes import axes_of, broadcast_to, concatenate, flip, moveaxis, place, reshape
@@ -251,10 +251,10 @@ cumprod.domain("5", axis=(0,))
 def argmax(x, axis=None):
     """Where the maximum is, as integers: a Tensor for a Tensor. Not differentiable."""
     where_max = arrays.as_array(raw(x).argmax(axis=axis))
-    return Tensor(where_max) if isinstance(x, Tensor) else where_max
+    return wrap(where_max) if isinstance(x, Tensor) else where_max
 
 
 def argmin(x, axis=None):
     """Where the minimum is, as integers: a Tensor for a Tensor. Not differentiable."""
     where_min = arrays.as_array(raw(x).argmin(axis=axis))
-    return Tensor(where_min) if isinstance(x, Tensor) else where_min
+    return wrap(where_min) if isinstance(x, Tensor) else where_min
