@@ -37,6 +37,15 @@ def test_links_lead_somewhere():
     assert [link for link in links if not (ROOT / link).exists()] == []
 
 
+def test_nothing_is_left_to_fill_in():
+    assert (
+        re.findall(
+            r"\b[A-Z]{2,}_[A-Z_]{3,}\b", README.replace("HYPOTHESIS_PROFILE", "").replace("TINYGEN_DATA", "")
+        )
+        == []
+    )
+
+
 def test_the_two_commands_stand_in_blocks_of_their_own():
     assert [block.strip() for block in blocks("bash")] == [
         'pip install ".[app]" && tinygen train vae',
