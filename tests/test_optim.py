@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from watched import Watched, seen, watched
 
 import tinygen as tg
 from tinygen import nn, optim
@@ -170,31 +171,21 @@ def test_zero_grad_forgets_all_gradients():
 # ------------------------------------------------------------------ float32 makes no float64
 
 
-seen = set()
-
-
-class Watched(np.ndarray):
-    """An array that notes the dtype of every array made from it."""
-
-    def __array_finalize__(self, source):
-        seen.add(self.dtype.name)
-
-
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_a_float32_step_makes_no_float64_array(name):
     x = with_gradient([1.0, 2.0], [3.0, 4.0], np.float32)
     optimizer = OPTIMIZERS[name][0]([x])
     optimizer.lr = np.float64(0.01)  # as a schedule of NumPy scalars would leave it
-    optimizer.state = [[moment.view(Watched) for moment in moments] for moments in optimizer.state]
+    optimizer.state = [[watched(moment) for moment in moments] for moments in optimizer.state]
     moved = optimizer._moved
 
     def watched_to_the_end(x, *rest):
-        result = moved(x.view(Watched), *rest)
+        result = moved(watched(x), *rest)
         assert type(result) is Watched
         return result
 
     optimizer._moved = watched_to_the_end
-    x.grad.data = x.grad.data.view(Watched)
+    x.grad.data = watched(x.grad.data)
     seen.clear()
     for _ in range(2):
         optim.clip_by_norm([x], np.float64(1.0))
