@@ -137,6 +137,20 @@ def define_layer_norm(x, weight=None, bias=None, *, eps):
     return define_normalise(x, weight, bias, axes=-1, shape=(-1,), eps=eps)
 
 
+def define_batch_norm(x, weight=None, bias=None, *, eps):
+    ones = (1,) * (x.ndim - 2)
+    return define_normalise(x, weight, bias, axes=(0, *range(2, x.ndim)), shape=(-1, *ones), eps=eps)
+
+
+def define_group_norm(x, weight=None, bias=None, *, groups, eps):
+    share = x.shape[1] // groups
+    parts = [x[:, i * share : (i + 1) * share] for i in range(groups)]
+    axes, shape = tuple(range(1, x.ndim)), (-1, *(1,) * (x.ndim - 2))
+    y = tg.concatenate([define_normalise(part, axes=axes, shape=shape, eps=eps) for part in parts], axis=1)
+    y = y if weight is None else y * weight.reshape(shape)
+    return y if bias is None else y + bias.reshape(shape)
+
+
 def define_rms_norm(x, weight=None, *, eps):
     y = x * ((x * x).mean(axis=-1, keepdims=True) + eps) ** -0.5
     return y if weight is None else y * weight
@@ -195,6 +209,8 @@ DEFINITIONS = {
     "attention": define_attention,
     "normalise": define_normalise,
     "layer_norm": define_layer_norm,
+    "batch_norm": define_batch_norm,
+    "group_norm": define_group_norm,
     "rms_norm": define_rms_norm,
     "token_cross_entropy": define_token_cross_entropy,
     "conv2d": define_conv2d,
