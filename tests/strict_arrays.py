@@ -40,7 +40,7 @@ def to_strict(value):
     return tuple(map(to_strict, value)) if type(value) is tuple else value
 
 
-# ------------------------------------------------------------------ between the two
+# Between the two
 
 
 def _operand(value):
@@ -179,7 +179,7 @@ for _name in ("neg", "pos", "abs", "invert"):
     _unary_operator(_name, getattr(operator, _name))
 
 
-# ------------------------------------------------------------------ methods and functions
+# Methods and functions
 
 # The options that CuPy gives them. NumPy's further ones (`initial`, `where`) would be errors there.
 _OPTIONS = {

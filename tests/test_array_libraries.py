@@ -25,7 +25,7 @@ def with_floats(inputs, dtype):
     return [x.astype(dtype) if x is not None and x.dtype.kind == "f" else x for x in inputs]
 
 
-# ------------------------------------------------------------------ the operation suite
+# The operation suite
 
 
 def derivatives(operation, inputs, attrs, draw):
@@ -129,7 +129,7 @@ def test_suite_notices_a_rule_that_names_numpy():
         check_on_strict_arrays(operation, [np.linspace(0, 1, 3)], {}, 0)
 
 
-# ------------------------------------------------------------------ the rest of the engine on strict arrays
+# The rest of the engine on strict arrays
 
 
 def polynomial(x):

@@ -15,7 +15,7 @@ from mistakes import nothing_is_lost, ones, refused  # noqa: F401
 import tinygen as tg
 from tinygen.autograd.engine import current_mode
 
-# ------------------------------------------------------------------ tensors
+# Tensors
 
 
 @pytest.mark.parametrize("values", [[1, 2], [True], np.zeros(3, np.uint8)])
@@ -116,7 +116,7 @@ def test_a_copied_leaf_has_gradients_of_its_own():
         assert x.grad is None and y.grad.tolist() == [3.0, 3.0]
 
 
-# ------------------------------------------------------------------ backward
+# Backward
 
 
 def test_backward_of_a_non_scalar():
@@ -173,7 +173,7 @@ def test_a_stale_graph_names_the_parameter():
     assert x.grad.tolist() == [0.0, 0.0] and w.grad.tolist() == [1.0, 1.0]
 
 
-# ------------------------------------------------------------------ anomaly
+# Anomaly
 
 
 def here(offset=0):

@@ -15,7 +15,7 @@ from tinygen.autograd.ops import arithmetic
 INF, NAN = math.inf, math.nan
 
 
-# ------------------------------------------------------------------ ties share the gradient
+# Ties share the gradient
 
 # name: (function, x, value, gradient, second derivatives)
 TIES = {
@@ -40,7 +40,7 @@ TIES = {
     ),
 }
 
-# ------------------------------------------------------------------ kinks
+# Kinks
 
 KINKS = {
     "relu": (tg.relu, [-1, 0, 2], [0, 0, 2], [0, 0, 1], 0),
@@ -55,7 +55,7 @@ KINKS = {
     "clip squared": (lambda x: tg.square(tg.clip(x, -1, 1)), [1, 2], [1, 1], [2, 0], [2, 0]),
 }
 
-# ------------------------------------------------------------------ norms at 0
+# Norms at 0
 
 # The Hessian of the norm of (3, 4), whose unit vector is (0.6, 0.8): (1 - u u^T) / 5.
 BEND = np.zeros((4, 4))
@@ -78,7 +78,7 @@ NORMS = {
     "one example": (lambda x: tg.std(x, 0), [[1, 2]], [0, 0], [[0, 0]], 0),
 }
 
-# ------------------------------------------------------------------ nothing but -inf
+# Nothing but -inf
 
 # The second row has p = (1/4, 3/4), for which p_0' = 3/16 and p_0'' = 3/32 along x_0 - x_1.
 LOG4, LOG3_4 = math.log(4), math.log(3 / 4)
@@ -111,7 +111,7 @@ NOTHING = {
     "log_softmax beside -inf": (tg.log_softmax, [-INF, 1], [-INF, 0], [0, 0], 0),
 }
 
-# ------------------------------------------------------------------ losses
+# Losses
 
 
 def _entropy(*targets, **options):
@@ -165,7 +165,7 @@ def test_bits_stay_finite_in_either_dtype(dtype):
         np.testing.assert_allclose(hessians, [np.diag([0.0, 0.0, 0.25, 0.0, 0.0])] * 2, atol=1e-6)
 
 
-# ------------------------------------------------------------------ powers
+# Powers
 
 
 def _slope(x, n):

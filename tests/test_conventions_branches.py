@@ -15,7 +15,7 @@ import tinygen as tg
 
 INF, NAN = math.inf, math.nan
 
-# ------------------------------------------------------------------ branches not taken
+# Branches not taken
 
 LOG4 = math.log(4)
 # name: (a function that is infinite or NaN at bad points, its slope at 4, its second derivative at 4)
@@ -71,7 +71,7 @@ def test_rows_not_taken_send_nothing_back_through_a_norm():
     check(lambda x: tg.where(taken, tg.norm(x, 1), 0.0), x, [0, 0, 0, 5], gradient, second, singular=True)
 
 
-# ------------------------------------------------------------------ products with zeros
+# Products with zeros
 
 
 def without(x, *left_out):
@@ -121,7 +121,7 @@ def test_products_over_an_axis_with_zeros_in_one_row():
     check(lambda x: tg.prod(x, axis=1), rows, [0, 6], [[0, 12, 0], [6, 3, 2]], second)
 
 
-# ------------------------------------------------------------------ queries that may see nothing
+# Queries that may see nothing
 
 # Three queries, two keys; the first query sees nothing, the others what they see without it.
 HIDDEN = {

@@ -12,7 +12,7 @@ from tinygen.autograd.domain import Choice, Values
 
 INF = math.inf
 
-# ------------------------------------------------------------------ operations that are defined on any shape
+# Operations that are defined on any shape
 
 
 def case_of_any_shape(operation):
@@ -81,7 +81,7 @@ def test_empty_arrays_give_empty_gradients(name, shape):
     assert {g.shape for g in gradients} <= {*real, value.shape}
 
 
-# ------------------------------------------------------------------ reductions
+# Reductions
 
 # name: (of nothing, of a 0-d x = 1.5, the gradient there). None: an error that names the operation.
 REDUCTIONS = {
@@ -140,7 +140,7 @@ def test_softmax_of_one_0d():
     check(lambda x: tg.log_softmax(x, None), 1.5, 0.0, 0.0, 0.0)
 
 
-# ------------------------------------------------------------------ nothing, through everything else
+# Nothing, through everything else
 
 NO_INDEX = np.zeros(0, int)
 # name: (a call, shapes of its inputs, shape of its result)
@@ -200,7 +200,7 @@ def test_nothing_goes_through(name):
         assert not value.any()
 
 
-# ------------------------------------------------------------------ dtypes
+# Dtypes
 
 SCALARS = [2, 2.0, np.float64(2), np.float32(2), np.float16(2), np.int64(2), np.int8(2)]
 # name: (the operation, and its operator where it has one)

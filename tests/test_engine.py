@@ -78,7 +78,7 @@ def test_second_derivative_of_a_long_chain():
     assert x.grad.item() == pytest.approx(2.0)
 
 
-# ------------------------------------------------------------------ nothing is left behind
+# Nothing is left behind
 
 
 def collected(step):
@@ -144,7 +144,7 @@ def test_backward_frees_what_the_graph_kept():
     assert kept() is None
 
 
-# ------------------------------------------------------------------ freeing, versions, buffers
+# Freeing, versions, buffers
 
 
 def test_a_second_backward_needs_retain_graph():
@@ -239,7 +239,7 @@ def test_what_is_kept_is_what_the_rules_of_tracked_inputs_ask_for():
     assert tg.sum(x).node.kept == ((2,),)  # a shape, not the array
 
 
-# ------------------------------------------------------------------ modes
+# Modes
 
 
 def test_no_grad_records_nothing_and_is_restored_after_an_error():
@@ -332,7 +332,7 @@ def test_anomaly_names_the_operation_and_the_line():
     assert not current_mode().anomaly
 
 
-# ------------------------------------------------------------------ methods
+# Methods
 
 
 def test_every_public_method_records_or_is_listed():

@@ -82,7 +82,7 @@ BESIDE_IT = {
 }
 
 
-# ------------------------------------------------------------------ the reader
+# The reader
 
 
 def modules(root):
@@ -185,7 +185,7 @@ def violations(root):
     return found
 
 
-# ------------------------------------------------------------------ the house
+# The house
 
 
 def test_every_file_imports_only_what_its_floor_may():
@@ -247,7 +247,7 @@ def test_importing_brings_in_nothing_heavy(statement):
     assert answer.stdout.split() == []
 
 
-# ------------------------------------------------------------------ the reader itself
+# The reader itself
 
 SOUND = {
     "tinygen/__init__.py": "from . import arrays\nfrom .autograd import *",

@@ -79,7 +79,7 @@ def test_a_module_without_forward_says_so():
         nn.Module()(1, option=2)
 
 
-# ------------------------------------------------------------------ Parameter
+# Parameter
 
 
 def test_a_parameter_copies_its_values_and_requires_a_gradient():
@@ -137,7 +137,7 @@ def test_a_copied_module_has_parameters_and_gradients_of_its_own(clone):
     assert not np.shares_memory(net[0].weight.data, other[0].weight.data)
 
 
-# ------------------------------------------------------------------ tied weights
+# Tied weights
 
 
 class Tied(nn.Module):
@@ -184,7 +184,7 @@ def test_loading_a_tied_weight_under_its_second_name_says_where_it_belongs():
         net.load_state_dict(state)
 
 
-# ------------------------------------------------------------------ saving and loading
+# Saving and loading
 
 
 def test_a_state_dict_holds_copies_of_parameters_and_buffers():
@@ -246,7 +246,7 @@ def test_loading_makes_an_older_graph_stale():
         loss.backward()
 
 
-# ------------------------------------------------------------------ modes, conversion, printing
+# Modes, conversion, printing
 
 
 def test_train_and_eval_reach_every_module():

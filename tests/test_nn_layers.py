@@ -13,7 +13,7 @@ def generator(seed=0):
     return np.random.default_rng(seed)
 
 
-# ------------------------------------------------------------------ by hand
+# By hand
 
 
 def test_batch_norm_by_hand():
@@ -90,7 +90,7 @@ def test_sequential_is_a_list():
     assert net[1:](np.array([[0.5]], np.float32)) == pytest.approx(math.tanh(0.5) ** 2)
 
 
-# ------------------------------------------------------------------ first values
+# First values
 
 
 def test_default_weights_lie_within_one_over_the_root_of_fan_in_and_have_its_variance():
@@ -126,7 +126,7 @@ def test_the_same_seed_draws_the_same_layer():
     assert not any(np.array_equal(first[name], third[name]) for name in first)
 
 
-# ------------------------------------------------------------------ errors
+# Errors
 
 R = generator()
 BATCH = np.zeros((4, 3), np.float32)

@@ -11,7 +11,7 @@ def generator(seed=0):
     return np.random.default_rng(seed)
 
 
-# ------------------------------------------------------------------ layers
+# Layers
 #
 # name: (our layer, PyTorch's, shape of the input), made with the random generator and with torch.nn.
 
@@ -201,7 +201,7 @@ def test_default_weights_have_pytorchs_bounds():
                 assert np.abs(array).max() == pytest.approx(theirs[name].abs().max().item(), rel=0.1)
 
 
-# ------------------------------------------------------------------ losses
+# Losses
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
@@ -227,7 +227,7 @@ def test_the_kl_divergence_equals_pytorchs():
     assert_close(nn.kl_standard_normal(mu, log_var), theirs, 1e-12)
 
 
-# ------------------------------------------------------------------ no float64
+# No float64
 
 
 @pytest.mark.parametrize("name", LAYERS)

@@ -23,7 +23,7 @@ def test_contract(name):
     tg.testing.contract(tg.REGISTRY[name])()
 
 
-# ------------------------------------------------------------------ domains
+# Domains
 
 
 def without_domain(registry):
@@ -83,7 +83,7 @@ def check_case(operation, case):
     check()
 
 
-# ------------------------------------------------------------------ derivatives of the fourth order
+# Derivatives of the fourth order
 
 
 def define_prod(x, axis=None, keepdims=False):

@@ -20,7 +20,7 @@ def with_gradient(values, gradient, dtype=np.float64):
     return parameter
 
 
-# ------------------------------------------------------------------ against PyTorch
+# Against PyTorch
 
 OPTIMIZERS = {
     "sgd": (lambda p: optim.SGD(p, lr=0.1), lambda t, p: t.SGD(p, lr=0.1)),
@@ -82,7 +82,7 @@ def test_twenty_steps_equal_pytorchs(name, clip):
     assert unused.tolist() == [1.0]
 
 
-# ------------------------------------------------------------------ by hand
+# By hand
 
 
 def test_sgd_by_hand():
@@ -168,7 +168,7 @@ def test_zero_grad_forgets_all_gradients():
     assert x.grad is None
 
 
-# ------------------------------------------------------------------ float32 makes no float64
+# Float32 makes no float64
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -193,7 +193,7 @@ def test_a_float32_step_makes_no_float64_array(name):
     assert seen == {"float32"}
 
 
-# ------------------------------------------------------------------ saving and loading
+# Saving and loading
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -257,7 +257,7 @@ def test_loading_a_state_that_does_not_fit_lists_everything_and_changes_nothing(
     assert not any(moment.any() for moments in optimizer.state for moment in moments)
 
 
-# ------------------------------------------------------------------ clipping
+# Clipping
 
 
 def test_clipping_by_hand():
@@ -299,7 +299,7 @@ def test_a_gradient_that_is_not_finite_is_named_and_nothing_is_changed(bad):
     assert net[0].weight.grad.tolist() == [[2], [2]]
 
 
-# ------------------------------------------------------------------ schedules
+# Schedules
 
 
 def test_constant():
@@ -332,7 +332,7 @@ def test_inverse_sqrt():
         assert optim.inverse_sqrt(step - 1, peak=peak, warmup=warmup) == pytest.approx(expected, rel=1e-12)
 
 
-# ------------------------------------------------------------------ errors
+# Errors
 
 X = leaf([1.0, 2.0])
 ERRORS = [

@@ -26,7 +26,7 @@ from torch_table import NO_COUNTERPART, TABLE  # noqa: E402
 INF, NAN = math.inf, math.nan
 
 
-# ------------------------------------------------------------------ every operation
+# Every operation
 
 BY_NAME = {short(name): tg.REGISTRY[name] for name in OPERATIONS}
 ROWS = [
@@ -56,7 +56,7 @@ def test_values_gradients_and_second_gradients_are_pytorchs(name, function, inpu
     assert_same(lambda *xs: call(BY_NAME[name], xs, attrs), lambda *xs: function(*xs, **attrs), arrays)
 
 
-# ------------------------------------------------------------------ fused operations, to the fourth order
+# Fused operations, to the fourth order
 
 
 def _their_layer_norm(x, weight, bias):
@@ -119,7 +119,7 @@ def test_nested_grad_gives_the_third_derivative_of_layer_norm():
     assert got.item() == pytest.approx(expected.item(), rel=TOLERANCE)
 
 
-# ------------------------------------------------------------------ attention against their fused one
+# Attention against their fused one
 
 
 @pytest.mark.parametrize("mask", [None, "boolean", "additive"])
@@ -143,7 +143,7 @@ def test_attention_is_their_scaled_dot_product_attention(queries, causal, scale,
     np.testing.assert_allclose(got, expected.numpy(), rtol=TOLERANCE, atol=TOLERANCE)
 
 
-# ------------------------------------------------------------------ far from the origin
+# Far from the origin
 
 FAR = [-INF, -1e300, -800.0, -40.0, -4.1, -1e-8, -1e-300, 1e-300, 1e-8, 4.1, 40.0, 800.0, 1e300, INF]
 TORCH = "tanh sigmoid erf exp expm1 log log1p sqrt sin cos abs sign relu square reciprocal".split()
@@ -187,7 +187,7 @@ def test_erf_is_right_to_the_last_bits():
     np.testing.assert_allclose(tg.erf(x), [math.erf(value) for value in x], rtol=1e-15, atol=0)
 
 
-# ------------------------------------------------------------------ differences, each a written convention
+# Differences, each a written convention
 
 
 def _largest(lib, x):

@@ -26,7 +26,7 @@ def find_inputs(operation, wanted):
     find(strategies.inputs(operation), lambda drawn: wanted(*drawn), settings=any_draw)
 
 
-# ------------------------------------------------------------------ arrays
+# Arrays
 
 AWKWARD = {
     "0-d": lambda a: a.ndim == 0,
@@ -91,7 +91,7 @@ def test_distinct_values_keep_away_from_each_other(array):
     assert not values.size or np.diff(values).min(initial=np.inf) > 1e-3
 
 
-# ------------------------------------------------------------------ inputs from a domain
+# Inputs from a domain
 
 
 @given(strategies.inputs(domain_of()))

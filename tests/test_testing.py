@@ -48,7 +48,7 @@ def test_a_rule_that_hands_out_one_buffer_again_and_again_is_rejected():
     assert verdict(plant(twice, x=on_array(rule))) is not None
 
 
-# ------------------------------------------------------------------ each law has its breaker
+# Each law has its breaker
 
 
 def dices(x):
@@ -193,7 +193,7 @@ def test_the_engine_gives_no_two_leaves_one_buffer():
     assert not np.shares_memory(x.grad.data, cotangent) and not np.shares_memory(y.grad.data, cotangent)
 
 
-# ------------------------------------------------------------------ a user's own operation
+# A user's own operation
 
 x = tg.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
 

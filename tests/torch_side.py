@@ -8,7 +8,7 @@ import torch
 F = torch.nn.functional
 
 
-# ------------------------------------------------------------------ inputs
+# Inputs
 
 
 def real(*shape, low=-2.0, high=2.0):
@@ -39,7 +39,7 @@ def given(*values):
     return lambda rng: np.array(values)
 
 
-# ------------------------------------------------------------------ their functions under our attributes
+# Their functions under our attributes
 
 
 def ordered(function):

@@ -24,7 +24,7 @@ tick = itertools.count().__next__  # the counter behind Node.order
 NOTHING = object()  # what Plan.pull says of a parent that gets no gradient
 
 
-# ------------------------------------------------------------------ values and the tape
+# Values and the tape
 
 
 class Node:
@@ -34,6 +34,9 @@ class Node:
     parents  the nodes of the tracked inputs, in the plan's order
     kept     what the rules asked for; None once the graph is freed
     attrs    keyword attributes of the call, such as axis
+    shape    of the result, and so of its gradient; dtype likewise
+    order    its place in the order of creation
+    line     the user's line that made it, under `anomaly` only
     """
 
     __slots__ = ("plan", "parents", "kept", "attrs", "shape", "dtype", "order", "line")
@@ -98,7 +101,7 @@ def alias(x):
     return wrap(x.data, make_node(_ALIAS, (x.node,), (), None, x.data))
 
 
-# ------------------------------------------------------------------ the walk back
+# The walk back
 
 
 def gradients_of_nodes(roots, cotangents, targets=None, create_graph=False, retain_graph=False):

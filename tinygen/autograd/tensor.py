@@ -77,7 +77,7 @@ def stop_gradient(x):
     return wrap(x.data) if isinstance(x, Tensor) else x
 
 
-# ------------------------------------------------------------------ what is not differentiated
+# What is not differentiated
 
 
 def _repr(self):
@@ -183,7 +183,7 @@ def _compare(operation):
     return compare
 
 
-# ------------------------------------------------------------------ operators and methods
+# Operators and methods
 
 
 def _reflected(operation):

@@ -252,7 +252,7 @@ def hessian(f):
     return jacobian(grad(f))
 
 
-# ------------------------------------------------------------------ checkpoint
+# Checkpoint
 
 
 class _Recompute:

@@ -24,7 +24,7 @@ def finite_max(x, axis):
     return lib.where(lib.isinf(top), 0, top)
 
 
-# ------------------------------------------------------------------ convolution
+# Convolution
 
 
 class Geometry(NamedTuple):
@@ -92,7 +92,7 @@ def convolve_kernel(x, g, geometry, shape):
     return kernel.reshape(shape)
 
 
-# ------------------------------------------------------------------ normalisation
+# Normalisation
 
 
 def normalise(x, weight, bias, axes, shape, eps):
@@ -137,7 +137,7 @@ def rms_norm_backward(g, x, weight, scale):
     return dx, None if weight is None else (g * u).sum(axis=tuple(range(x.ndim - 1)))
 
 
-# ------------------------------------------------------------------ losses
+# Losses
 
 
 def cross_entropy(logits, targets, ignore_index, label_smoothing):
@@ -169,7 +169,7 @@ def cross_entropy_backward(g, logits, targets, log_total, ignore_index, label_sm
     return lib.where(alive, d * g[..., None], 0)
 
 
-# ------------------------------------------------------------------ attention
+# Attention
 
 
 def may_see(q, k, mask, causal):

@@ -105,7 +105,7 @@ def _real(rng, shape, low, high, avoid=(), distinct=False):
     return values.reshape(shape)
 
 
-# ------------------------------------------------------------------ inputs from a domain
+# Inputs from a domain
 
 
 @st.composite

@@ -173,7 +173,7 @@ cumsum.rules(x=lambda g, axis: flip(cumsum(flip(g, axis), axis), axis))
 cumsum.domain("n m k", axis=SOME_AXIS)
 
 
-# ------------------------------------------------------------------ products, exact with zeros at every order
+# Products, exact with zeros at every order
 #
 # Dividing the product by each factor fails at zeros. The derivative of a product is the product of the
 # others: once by scans from both sides (the fast rule), and for higher orders by differentiating a tree of
