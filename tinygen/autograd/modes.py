@@ -1,6 +1,7 @@
 """Modes: whether operations record, and whether they look for NaN.
 
 They are context variables, so that every thread and every asynchronous task has its own.
+
 A `with` block inside a generator would leak its mode to whoever consumes the generator; as a decorator, a
 mode holds only while the generator runs.
 """
@@ -44,10 +45,8 @@ class _Switch(contextlib.ContextDecorator):
     def __exit__(self, *error):
         _mode.reset(self._tokens.pop())
 
-    def _recreate_cm(
-        self,
-    ):  # what ContextDecorator enters at each call: a fresh one, so threads share nothing
-        return type(self)()
+    def _recreate_cm(self):
+        return type(self)()  # ContextDecorator enters a fresh one at each call, so threads share nothing
 
     def __call__(self, function):
         if inspect.isasyncgenfunction(function):

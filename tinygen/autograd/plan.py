@@ -123,8 +123,7 @@ def _tuple_getter(places):
 
 
 def _picker(places):
-    """How a rule finds its arguments: (the place of its only one, or None; a function from what is known, or
-    None).
+    """How a rule finds its arguments: (the place of its only one or None, a getter of all or None).
 
     A place ~i stands for the number i itself, the position of a variadic input.
     """

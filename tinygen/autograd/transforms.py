@@ -39,7 +39,13 @@ def gradients(outputs, inputs, cotangents=None, *, create_graph=False, retain_gr
     for x in inputs:
         if not isinstance(x, Tensor) or x.node is None:
             raise RuntimeError("gradients: an input was not recorded; make it with requires_grad=True")
-    roots = [node_of(_result("gradients", y)) for y in outputs]
+    for y in outputs:
+        if not isinstance(y, Tensor):
+            got = type(y).__name__
+            raise TypeError(
+                f"gradients: expected outputs that are Tensors, got {got}; use tinygen's functions"
+            )
+    roots = [node_of(y) for y in outputs]
     starts = [cotangent_for(y, g, create_graph) for y, g in zip(outputs, cotangents)]
     retain = create_graph if retain_graph is None else retain_graph
     done = gradients_of_nodes(roots, starts, {x.node for x in inputs}, create_graph, retain)
@@ -70,6 +76,11 @@ def _run(f, inputs, positions, kwargs=None):
         for i, x in zip(positions, aliases):
             inputs[i] = x
         return f(*inputs, **(kwargs or {})), aliases
+
+
+def _gradients_at(aliases, y, g=None, **options):
+    """`gradients` of y at the aliases; zeros for a y that was not recorded, which is a constant."""
+    return [ops.zeros_like(x) for x in aliases] if y.node is None else gradients(y, aliases, g, **options)
 
 
 def _goes_on(aliases, outputs):
@@ -134,10 +145,7 @@ def value_and_grad(f, argnums=0, *, has_aux=False):
         result, aliases = _run(f, inputs, positions, kwargs)
         y = _scalar("grad", result[0] if has_aux else result)
         create_graph = _goes_on(aliases, [y])
-        if y.node is None:
-            found = [ops.zeros_like(x) for x in aliases]
-        else:
-            found = gradients(y, aliases, create_graph=create_graph)
+        found = _gradients_at(aliases, y, create_graph=create_graph)
         y = y if create_graph else stop_gradient(y)
         return (y, result[1]) if has_aux else y, found[0] if isinstance(argnums, int) else tuple(found)
 
@@ -177,10 +185,8 @@ def vjp(f, *inputs):
     create_graph = _goes_on(aliases, [_result("vjp", y)])
 
     def pullback(g, create_graph=create_graph):
-        if y.node is None:
-            found = [ops.zeros_like(x) for x in aliases]
-        else:
-            found = gradients(y, aliases, g, create_graph=create_graph or _is_tracked(g), retain_graph=True)
+        goes_on = create_graph or _is_tracked(g)
+        found = _gradients_at(aliases, y, g, create_graph=goes_on, retain_graph=True)
         return found[0] if len(inputs) == 1 else tuple(found)
 
     return (y if create_graph else stop_gradient(y)), pullback

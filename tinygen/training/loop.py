@@ -2,7 +2,7 @@
 
 It serves models whose `loss(x, eps)` is (total, reconstruction, kl) in nats an example. Each kind of random
 draw has a stream of its own, spawned from one seed: weights, order of the data, noise in training, noise in
-evaluation. So an evaluation never shifts the training, and the same seed repeats a run to the bit.
+evaluation, pictures. So an evaluation never shifts the training, and the same seed repeats a run to the bit.
 """
 
 import contextlib
@@ -33,7 +33,9 @@ class TrainingConfig:
 
     data: str = field(default="digits", metadata={"help": "digits, or mnist found in $TINYGEN_DATA"})
     epochs: int | None = field(default=None, metadata={"help": "passes over the training data"})
-    minutes: float | None = field(default=None, metadata={"help": "train for this long, not for epochs"})
+    minutes: float | None = field(
+        default=None, metadata={"help": "train for this long; beside epochs, whichever ends first"}
+    )
     batch: int = field(default=100, metadata={"help": "images in a minibatch"})
     lr: float = field(default=1e-3, metadata={"help": "learning rate of Adam"})
     seed: int = field(default=0, metadata={"help": "of the weights, the order of the data and all noise"})

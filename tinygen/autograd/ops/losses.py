@@ -5,14 +5,14 @@ from ..domain import Values
 from ..engine import Tensor
 from ..primitive import composite, primitive
 from .activations import sigmoid
-from .arithmetic import where
+from .arithmetic import raw, where
 from .indexing import take_along_axis
 from .reductions import log_softmax, mean, sum
 
 
 def _cross_entropy_reference(logits, targets, *, ignore_index=-100, label_smoothing=0.0):
     """-(1 - e) log p_target - (e / C) sum_c log p_c for each target, and 0 where it is ignored."""
-    targets = targets.data if isinstance(targets, Tensor) else targets
+    targets = raw(targets)
     alive = targets != ignore_index
     log_p = log_softmax(logits, -1)
     chosen = take_along_axis(log_p, arrays.of(targets).where(alive, targets, 0)[..., None], axis=-1)[..., 0]
@@ -54,7 +54,7 @@ def cross_entropy(logits, targets, *, ignore_index=-100, label_smoothing=0.0, re
         IndexError: a target outside [0, C).
     """
     logits = logits if isinstance(logits, Tensor) else arrays.as_array(logits)
-    targets = arrays.as_array(targets.data if isinstance(targets, Tensor) else targets)
+    targets = arrays.as_array(raw(targets))
     if targets.dtype.kind not in "iu":
         raise TypeError(
             f"cross_entropy: expected integer targets, got {targets.dtype}; one-hot targets need .argmax(-1)"
