@@ -1,21 +1,46 @@
 """The switchboard: which implementation of a kernel runs. Arrays in, arrays out; no Tensor is known here.
 
-    reference   plain array code, in reference.py: the definition, and what every other implementation is
-                tested against
+    reference   plain array code, in reference.py: the definition, what every other implementation is tested
+                against, and what runs on array libraries other than NumPy
+    numba       compiled for this processor on first use, for NumPy arrays of float32 or float64
 
-Operations call `kernels.attention(...)` and the like; `with use("reference"):` overrides the choice.
+Operations call `kernels.attention(...)` and the like. Left alone, an array of a few hundred elements goes to
+the reference, which has answered before a compiled kernel is loaded, and everything else to Numba;
+`with use("reference"):` or `use("numba"):` overrides that.
 """
 
 import contextlib
+import importlib
 from contextvars import ContextVar
+
+import numpy as np
 
 from . import reference
 from .reference import Geometry, may_see
 
 __all__ = ["Geometry", "implementations", "may_see", "use", *reference.KERNELS]
 
-_IMPLEMENTATIONS = {"reference": reference}
-_choice = ContextVar("tinygen_kernels", default="reference")
+# Kernel -> the module of its fast implementation. It has the arguments and results of the reference, and
+# returns NotImplemented for what it leaves to it, before it has changed anything.
+_COMPILED: dict[str, str] = {}
+
+
+class _Numba:
+    """The fast implementations, each imported when it is first asked for, and Numba with the first of them."""
+
+    def __getattr__(self, name):
+        home = _COMPILED.get(name)
+        found = getattr(importlib.import_module(f".{home}", __package__) if home else reference, name)
+        setattr(self, name, found)
+        return found
+
+
+_IMPLEMENTATIONS = {"reference": reference, "numba": _Numba()}
+
+# Of the first two arguments, the larger has at least so many elements, or the reference is as quick.
+_WORTHWHILE = 512
+
+_choice = ContextVar("tinygen_kernels", default="automatic")
 
 
 def implementations():
@@ -25,13 +50,13 @@ def implementations():
 
 @contextlib.contextmanager
 def use(name):
-    """`with use(name):` run kernels of that implementation only.
+    """`with use(name):` run kernels of that implementation only, where it has them.
 
     Raises:
         ValueError: there is no such implementation.
     """
     if name not in _IMPLEMENTATIONS:
-        raise ValueError(f"use: there are no {name!r} kernels; choose from {', '.join(_IMPLEMENTATIONS)}")
+        raise ValueError(f"use: there are no {name!r} kernels; choose from {', '.join(implementations())}")
     token = _choice.set(name)
     try:
         yield
@@ -40,11 +65,21 @@ def use(name):
 
 
 def _switch(name):
-    def kernel(*args):
-        return getattr(_IMPLEMENTATIONS[_choice.get()], name)(*args)
+    plain = getattr(reference, name)
 
-    kernel.__name__, kernel.__doc__ = name, getattr(reference, name).__doc__
+    def kernel(*args):
+        choice = _choice.get()
+        if choice == "automatic":
+            choice = "numba" if name in _COMPILED and _worthwhile(args) else "reference"
+        out = getattr(_IMPLEMENTATIONS[choice], name)(*args)
+        return plain(*args) if out is NotImplemented else out
+
+    kernel.__name__, kernel.__doc__ = name, plain.__doc__
     return kernel
+
+
+def _worthwhile(args):
+    return any([type(x) is np.ndarray and x.size >= _WORTHWHILE for x in args[:2]])
 
 
 globals().update({name: _switch(name) for name in reference.KERNELS})
