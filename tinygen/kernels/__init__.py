@@ -26,7 +26,7 @@ _COMPILED: dict[str, str] = {}
 
 
 class _Numba:
-    """The fast implementations, each imported when it is first asked for, and Numba with the first of them."""
+    """The fast implementations, each imported when it is first asked for, and Numba with the first."""
 
     def __getattr__(self, name):
         home = _COMPILED.get(name)
