@@ -1,8 +1,13 @@
-"""How much hypothesis draws: HYPOTHESIS_PROFILE=dev (the default), ci or long. Only the last is random."""
+"""How much hypothesis draws, HYPOTHESIS_PROFILE=dev (the default), ci or long: only the last is random.
+
+And how many threads kernels may run on: more than one, whatever the machine, to see that it does not matter.
+"""
 
 import os
 
 from hypothesis import HealthCheck, settings
+
+os.environ.setdefault("NUMBA_NUM_THREADS", "3")  # Numba reads it when it is imported
 
 # No deadline anywhere: the first call of a kernel may compile it. No word of slow draws: machines differ.
 settings.register_profile("base", deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None)

@@ -9,6 +9,7 @@ import sys
 import textwrap
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 from planted import RIGHT, WRONG_RULES, cube, on_array, plant, product, twice, verdict
@@ -92,6 +93,10 @@ def every_other_time(by):
     return rule
 
 
+def goes_by_threads(x):
+    return (2.0 + 1e-12 * numba.get_num_threads()) * x
+
+
 BREAKERS = {
     "dices": (plant(dices, x=lambda g: g), "arrays_and_tensors_agree"),
     "is wrong": (plant(cube, x=lambda g, x: 1.001 * g * (3 * x * x)), "derivatives_agree_with_differences"),
@@ -126,6 +131,7 @@ BREAKERS = {
         ),
         "fast_equals_reference",
     ),
+    "goes by threads": (plant(goes_by_threads, x=lambda g: 2.0 * g), "same_bits_for_any_thread_count"),
     "wavers in the last bits": (plant(twice, x=on_array(every_other_time(1e-12))), "calls_are_repeatable"),
     "wavers": (plant(twice, x=on_array(every_other_time(1e-6))), "backwards_accumulate"),
 }

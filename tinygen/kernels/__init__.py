@@ -18,7 +18,7 @@ import numpy as np
 from . import reference
 from .reference import Geometry, may_see
 
-__all__ = ["Geometry", "implementations", "may_see", "use", *reference.KERNELS]
+__all__ = ["Geometry", "implementations", "may_see", "most_threads", "use", *reference.KERNELS]
 
 # Kernel -> the module of its fast implementation. It has the arguments and results of the reference, and
 # returns NotImplemented for what it leaves to it, before it has changed anything.
@@ -48,20 +48,34 @@ def implementations():
     return tuple(_IMPLEMENTATIONS)
 
 
+def most_threads():
+    """The largest number of threads that `use` accepts; it imports Numba."""
+    return _compiled().most_threads()
+
+
 @contextlib.contextmanager
-def use(name):
+def use(name, *, threads=None):
     """`with use(name):` run kernels of that implementation only, where it has them.
 
+    Args:
+        threads: how many a compiled kernel runs on, however little its work, from 1 to NUMBA_NUM_THREADS.
+            That holds for the whole process, and is for tests: left alone, only what pays is shared out.
+
     Raises:
-        ValueError: there is no such implementation.
+        ValueError: there is no such implementation, or there are not so many threads.
     """
     if name not in _IMPLEMENTATIONS:
         raise ValueError(f"use: there are no {name!r} kernels; choose from {', '.join(implementations())}")
     token = _choice.set(name)
     try:
-        yield
+        with _compiled().forced_threads(threads) if threads is not None else contextlib.nullcontext():
+            yield
     finally:
         _choice.reset(token)
+
+
+def _compiled():
+    return importlib.import_module(".compiled", __package__)
 
 
 def _switch(name):

@@ -18,14 +18,17 @@ pool takes 2 us with OpenMP and 100 us without, so `work`, an estimate of the sc
 decides whether to launch it. Three cautions:
 
 - One launch at a time: two Python threads that launch Numba's `workqueue` pool at once abort the process.
-- After a fork the child has no threads: GNU OpenMP kills a child that launches, so a child runs alone.
-- A folder that cannot be written costs the cache, not the run.
+- After a fork the child has no threads: once the parent's pool stands, which the first compilation with
+  threads sees to, GNU OpenMP kills a child that launches. So a child runs alone.
+- A folder that cannot be written, and a file in it that cannot be read, cost the cache, not the run.
 
 Under NUMBA_DISABLE_JIT=1 a kernel is the Python function that it was written as, to step through it.
 """
 
+import contextlib
 import functools
 import inspect
+import math
 import os
 import sys
 import threading
@@ -34,8 +37,11 @@ import types as python_types
 import zlib
 from pathlib import Path
 
+import llvmlite
+import numba
 import numpy as np
-from numba import config, njit, prange, types
+from llvmlite import binding
+from numba import config, get_num_threads, njit, prange, set_num_threads, types
 
 __all__ = ["Flag", "Integers", "Reads", "Scalar", "Size", "Writes", "inner", "kernel", "prange", "suits"]
 
@@ -89,82 +95,116 @@ def inner(function=None, *, exact=False):
 
 def kernel(function):
     """Make a kernel of a function that writes its results into arrays it is given; see the module."""
-    return functools.update_wrapper(Kernel(function), function)
+    kinds = [parameter.annotation for parameter in inspect.signature(function).parameters.values()]
+    leader = next(i for i, kind in enumerate(kinds) if getattr(kind, "dtype", 0) is None)
+    # Bytes of a number -> the code. A dtype as the key takes 0.1 us to hash, and an object with __call__
+    # instead of this closure would take 0.3 of the 0.6 us that a call costs.
+    alone, threaded = {}, {}
 
-
-class Kernel:
-    """A function over arrays, and the machine codes made of it so far."""
-
-    def __init__(self, function):
-        parameters = inspect.signature(function).parameters.values()
-        self.function, self.kinds = function, [p.annotation for p in parameters]
-        self.leader = next(i for i, kind in enumerate(self.kinds) if getattr(kind, "dtype", 0) is None)
-        self.codes = {}  # (dtype, with threads?) -> the compiled function
-
-    def __call__(self, *args, work):
-        threads = work >= PARALLEL_WORK and not _Pool.lost
-        dtype = args[self.leader].dtype
-        code = self.codes.get((dtype, threads)) or self.compile(dtype, threads)
-        if threads:
+    @functools.wraps(function)
+    def run(*args, work):
+        size = args[leader].itemsize
+        if work >= PARALLEL_WORK and _Pool.usable:
+            code = threaded.get(size) or made(size, True)
             with _Pool.lock:
-                _Pool.launched = True
                 code(*args)
         else:
+            code = alone.get(size) or made(size, False)
             code(*args)
 
-    def compile(self, dtype, threads):
-        """Make, or load, the machine code for arrays of `dtype`."""
-        if config.DISABLE_JIT:
-            code = self.function
-        else:
-            numba_dtype = types.float32 if dtype == np.float32 else types.float64
-            signature = types.void(*[kind(numba_dtype) for kind in self.kinds])
-            code = _compiled(_renamed(self.function, threads), signature, threads)
-        self.codes[dtype, threads] = code
-        return code
+    def made(size, threads):
+        codes = threaded if threads else alone
+        with _Pool.lock:
+            if size not in codes:  # else another Python thread was quicker
+                dtype = types.float32 if size == 4 else types.float64
+                codes[size] = _compiled(function, kinds, dtype, threads)
+        return codes[size]
+
+    return run
 
 
 class _Pool:
     """What is known of Numba's threads."""
 
-    lock = threading.Lock()
-    launched = False  # by this process, or by a parent before it forked
-    lost = False  # the threads stayed with the parent
+    lock = threading.RLock()  # a signal's handler, or a finaliser, may run kernels between two lines of ours
+    usable = config.NUMBA_NUM_THREADS > 1
 
 
 def _after_fork():
-    _Pool.lock = threading.Lock()  # another thread of the parent may have held it
-    _Pool.lost = _Pool.launched
+    _Pool.lock = threading.RLock()
+    pool = sys.modules.get("numba.np.ufunc.parallel")
+    _Pool.usable = _Pool.usable and not getattr(pool, "_is_initialized", pool is not None)
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    # A fork waits for a compilation or a launch of another thread, which would stay half done in the child.
+    os.register_at_fork(
+        before=lambda: _Pool.lock.acquire(),
+        after_in_parent=lambda: _Pool.lock.release(),
+        after_in_child=_after_fork,
+    )
 
 
-def _renamed(function, threads):
-    """A copy of a kernel under a name of its own for Numba's cache, which keeps a file for each name.
+def most_threads():
+    """How many threads a kernel may run on: NUMBA_NUM_THREADS, and after a fork perhaps 1."""
+    return config.NUMBA_NUM_THREADS if _Pool.usable else 1
 
-    The name says whether threads are used, which Numba's key forgets, and which sources the kernels had: a
-    change of tile.py has to recompile the kernels that are built on it, and Numba looks at one file only.
+
+@contextlib.contextmanager
+def forced_threads(count):
+    """Within it kernels run on `count` threads, however little their work is; 1 is none but the caller's."""
+    global PARALLEL_WORK
+    if not 1 <= count <= most_threads():
+        raise ValueError(
+            f"use: expected 1 to {most_threads()} threads, got {count}; set NUMBA_NUM_THREADS for more"
+        )
+    before = PARALLEL_WORK, get_num_threads() if count > 1 else None  # to ask starts the pool
+    PARALLEL_WORK = -math.inf if count > 1 else math.inf
+    try:
+        if count > 1:
+            set_num_threads(count)
+        yield
+    finally:
+        PARALLEL_WORK = before[0]
+        if count > 1:
+            set_num_threads(before[1])
+
+
+def _renamed(function, dtype, threads):
+    """A copy of a kernel under a name of its own for Numba's cache, which keeps an index for each name.
+
+    The name holds all that tells one machine code from another, so that an index has one entry. Numba's key
+    forgets the threads, and what the kernel calls: a change of tile.py has to recompile all that is built on
+    it. And it numbers the entries of an index without a lock: two processes that add to one at once may leave
+    it pointing at each other's code.
     """
     copy = python_types.FunctionType(function.__code__, function.__globals__, function.__name__)
     copy.__module__ = function.__module__
-    copy.__qualname__ = f"{function.__name__}-{'threads' if threads else 'alone'}-{_fingerprint()}"
+    copy.__qualname__ = "-".join(
+        [function.__name__, str(dtype), "threads" if threads else "alone", _fingerprint()]
+    )
     return copy
 
 
 @functools.cache
 def _fingerprint():
-    sources = sorted(Path(__file__).parent.glob("*.py"))
-    return f"{zlib.crc32(b''.join(path.read_bytes() for path in sources)):08x}"
+    """Of the kernels' sources, the compiler, and the processor that it compiles for."""
+    sources = [path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))]
+    compiler = numba.__version__, llvmlite.__version__, config.CPU_NAME, config.CPU_FEATURES
+    processor = binding.get_host_cpu_name(), binding.get_host_cpu_features().flatten()
+    return f"{zlib.crc32(b''.join([*sources, repr((compiler, processor)).encode()])):08x}"
 
 
-def _compiled(function, signature, threads):
+def _compiled(function, kinds, dtype, threads):
+    """Make, or load, the machine code for one dtype, with or without threads."""
+    if config.DISABLE_JIT:
+        return function
+    signature = types.void(*[kind(dtype) for kind in kinds])
     options = {"nogil": True, "error_model": "numpy", "fastmath": ARITHMETIC, "parallel": threads}
     start = time.perf_counter()
     try:
-        code = njit([signature], cache=True, **options)(function)
-    except (RuntimeError, OSError):  # no folder to keep it in
+        code = njit([signature], cache=True, **options)(_renamed(function, dtype, threads))
+    except Exception:  # no folder to write to, a full disk, a broken file; or the kernel is wrong: see below
         code = njit([signature], **options)(function)
     took = time.perf_counter() - start
     if took > 1:

@@ -263,6 +263,19 @@ def fast_equals_reference(call, inputs, rng):
 
 
 @law
+def same_bits_for_any_thread_count(call, inputs, rng):
+    """A kernel that runs alone, on two threads or on three gives the same bits, forward and backward."""
+    cotangents = cotangents_for(call, inputs, rng)
+    first = None
+    for count in range(1, min(3, kernels.most_threads()) + 1):
+        with kernels.use("numba", threads=count):
+            found = [*values_of(call, inputs), *call.pull(inputs, cotangents)[0]]
+        first = first or found
+        for a, b in zip(first, found, strict=True):
+            np.testing.assert_array_equal(a, b, err_msg=f"{count} threads")
+
+
+@law
 def calls_are_repeatable(call, inputs, rng):
     """The same call gives the same bits."""
     cotangents = cotangents_for(call, inputs, rng)
