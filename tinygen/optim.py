@@ -18,10 +18,11 @@ is not here: groups of parameters with settings of their own; make two optimizer
 
 import math
 import numbers
+import sys
 
 import numpy as np
 
-from . import arrays
+from . import arrays, kernels
 from .autograd.engine import Leaf, Tensor, wrap
 
 
@@ -42,7 +43,9 @@ class Optimizer:
         self.lr = _in_range(who, "lr", lr)
         self.steps = [0] * len(self.parameters)
         # For each parameter, one array a moment, of its library and dtype. They are ours: updated in place.
-        self.state = [[arrays.of(p.data).zeros_like(p.data) for _ in self.moments] for p in self.parameters]
+        self.state = [
+            [arrays.of(p.data).zeros(p.shape, p.dtype) for _ in self.moments] for p in self.parameters
+        ]
 
     def step(self):
         """Move every parameter that has a gradient; the others, and their moments, stay as they are.
@@ -55,8 +58,14 @@ class Optimizer:
         for i in moving:
             _check_gradient(f"{type(self).__name__}.step", self.parameters[i])
         for i in moving:
-            parameter = self.parameters[i]
             self.steps[i] += 1
+        if moving:
+            self._move(moving, lr)
+
+    def _move(self, moving, lr):
+        """Give the parameters at the places `moving` new values, and update their moments."""
+        for i in moving:
+            parameter = self.parameters[i]
             moved = self._moved(parameter.data, parameter.grad.data, lr, self.steps[i], *self.state[i])
             parameter.assign(moved, copy=False)
 
@@ -173,16 +182,19 @@ class Adam(Optimizer):
         self.eps = _in_range(who, "eps", eps)
         super().__init__(parameters, lr)
 
-    def _moved(self, x, g, lr, t, m, v):
+    def _move(self, moving, lr, decay=0.0):
         # m <- b1 m + (1 - b1) g,   v <- b2 v + (1 - b2) g^2
-        # x <- x - lr * (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)
+        # x <- (1 - lr * decay) x - lr * (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)
         b1, b2 = self.betas
-        m *= b1
-        m += (1 - b1) * g
-        v *= b2
-        v += (1 - b2) * (g * g)
-        rate = lr / (1 - b1**t)
-        return x - rate * m / (arrays.of(v).sqrt(v / (1 - b2**t)) + self.eps)
+        parameters = [self.parameters[i] for i in moving]
+        steps = [self.steps[i] for i in moving]
+        gs = [parameter.grad.data for parameter in parameters]
+        ms, vs = zip(*[self.state[i] for i in moving])
+        xs = [_own(parameter) for parameter in parameters]
+        rates, corrections = [lr / (1 - b1**t) for t in steps], [1 - b2**t for t in steps]
+        kernels.adam(xs, gs, ms, vs, 1 - lr * decay, rates, corrections, self.betas, self.eps)
+        for parameter, x in zip(parameters, xs):
+            parameter.assign(x, copy=False)
 
 
 class AdamW(Adam):
@@ -204,8 +216,8 @@ class AdamW(Adam):
         self.weight_decay = _in_range("AdamW", "weight_decay", weight_decay)
         super().__init__(parameters, lr=lr, betas=betas, eps=eps)
 
-    def _moved(self, x, g, lr, t, m, v):
-        return super()._moved(x * (1 - lr * self.weight_decay), g, lr, t, m, v)
+    def _move(self, moving, lr):
+        super()._move(moving, lr, self.weight_decay)
 
 
 def clip_by_norm(parameters, max_norm):
@@ -227,20 +239,24 @@ def clip_by_norm(parameters, max_norm):
     graded = [p for p in _leaves(parameters, "clip_by_norm") if p.grad is not None]
     for parameter in graded:
         _check_gradient("clip_by_norm", parameter)
-    norm = math.hypot(*[_norm(parameter) for parameter in graded])
+    with np.errstate(all="ignore"):
+        squares = kernels.sums_of_squares([parameter.grad.data for parameter in graded])
+    norm = math.hypot(*map(_norm, graded, squares))
     if norm > max_norm:
+        factor = float(max_norm) / norm
         for parameter in graded:
-            parameter.grad = wrap(parameter.grad.data * (float(max_norm) / norm))
+            alone = _references(parameter, "grad") == _ALONE
+            g = _own(parameter.grad) if alone else parameter.grad.data.copy()
+            g *= factor
+            parameter.grad = wrap(g)
     return norm
 
 
-def _norm(parameter):
-    """The norm of a parameter's gradient, as a float."""
+def _norm(parameter, square):
+    """The norm of a parameter's gradient, as a float, of its square, which may have overflowed."""
+    if math.isfinite(square):
+        return math.sqrt(square)
     g = parameter.grad.data
-    with np.errstate(all="ignore"):
-        norm = math.sqrt(float((g * g).sum()))
-    if math.isfinite(norm):
-        return norm
     largest = float(abs(g).max())
     if not math.isfinite(largest):
         raise FloatingPointError(
@@ -312,12 +328,32 @@ def _leaves(parameters, who):
     return parameters
 
 
+def _own(tensor):
+    """An array of the tensor's values to write into: its own if nobody else can see it, otherwise a copy.
+
+    Memory that belongs to something else is copied too, and odd layouts, which the kernels do not take.
+    """
+    if type(tensor.data) is np.ndarray and _references(tensor, "data") == _ALONE:
+        x = tensor.data
+        if x.flags.owndata and x.flags.carray:
+            return x
+    return tensor.data.copy()
+
+
+def _references(owner, name):
+    """How many refer to the value of an attribute: any Tensor, graph, view or variable beside it counts."""
+    return sys.getrefcount(getattr(owner, name))
+
+
+_ALONE = _references(wrap(np.zeros(1)), "data")  # 2 in CPython 3.11: the attribute's, and the call's own
+
+
 def _check_gradient(who, parameter):
-    expected, grad = arrays.describe(parameter.data), parameter.grad
-    got = arrays.describe(grad.data) if isinstance(grad, Tensor) else f"a {type(grad).__name__}"
-    if expected != got:
+    x, grad = parameter.data, parameter.grad
+    if not isinstance(grad, Tensor) or grad.data.shape != x.shape or grad.data.dtype != x.dtype:
+        got = arrays.describe(grad.data) if isinstance(grad, Tensor) else f"a {type(grad).__name__}"
         raise ValueError(
-            f"{who}: expected a gradient of {expected} for {parameter.node.describe()}, got {got}; "
+            f"{who}: expected a gradient of {arrays.describe(x)} for {parameter.node.describe()}, got {got}; "
             "let backward make it, or set a Tensor like the parameter"
         )
 

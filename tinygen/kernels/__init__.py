@@ -22,7 +22,7 @@ __all__ = ["Geometry", "implementations", "may_see", "most_threads", "use", *ref
 
 # Kernel -> the module of its fast implementation. It has the arguments and results of the reference, and
 # returns NotImplemented for what it leaves to it, before it has changed anything.
-_COMPILED: dict[str, str] = {}
+_COMPILED: dict[str, str] = {"adam": "optimizer", "sums_of_squares": "optimizer"}
 
 
 class _Numba:
@@ -37,7 +37,8 @@ class _Numba:
 
 _IMPLEMENTATIONS = {"reference": reference, "numba": _Numba()}
 
-# Of the first two arguments, the larger has at least so many elements, or the reference is as quick.
+# The larger of the first two arguments has at least so many elements, or the reference is as quick. Arrays in
+# a list count together.
 _WORTHWHILE = 512
 
 _choice = ContextVar("tinygen_kernels", default="automatic")
@@ -93,6 +94,8 @@ def _switch(name):
 
 
 def _worthwhile(args):
+    if type(args[0]) is list:
+        return sum([x.size for x in args[0]]) >= _WORTHWHILE
     return any([type(x) is np.ndarray and x.size >= _WORTHWHILE for x in args[:2]])
 
 

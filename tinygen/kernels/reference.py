@@ -11,7 +11,7 @@ from .. import arrays
 
 KERNELS = (
     "convolve convolve_image convolve_kernel normalise normalise_backward rms_norm rms_norm_backward "
-    "cross_entropy cross_entropy_backward attention attention_backward"
+    "cross_entropy cross_entropy_backward attention attention_backward adam sums_of_squares"
 ).split()
 
 
@@ -212,3 +212,26 @@ def attention_backward(g, q, k, v, mask, out, log_total, causal, scale):
     ds = p * (lib.matmul(g, lib.swapaxes(v, -1, -2)) - (g * out).sum(axis=-1, keepdims=True))
     dq, dk = lib.matmul(ds, k) * scale, lib.matmul(lib.swapaxes(ds, -1, -2), q) * scale
     return dq, dk, lib.matmul(lib.swapaxes(p, -1, -2), g), ds
+
+
+# Optimizers, over lists of arrays
+
+
+def adam(xs, gs, ms, vs, keep, rates, corrections, betas, eps):
+    """Move each x in place, with its moments m and v (Kingma & Ba 2015, algorithm 1).
+
+    m <- b1 m + (1 - b1) g,  v <- b2 v + (1 - b2) g^2,  x <- keep x - rate m / (sqrt(v / correction) + eps)
+    """
+    b1, b2 = betas
+    for x, g, m, v, rate, correction in zip(xs, gs, ms, vs, rates, corrections):
+        m *= b1
+        m += (1 - b1) * g
+        v *= b2
+        v += (1 - b2) * (g * g)
+        x *= keep
+        x -= rate * m / (arrays.of(v).sqrt(v / correction) + eps)
+
+
+def sums_of_squares(xs):
+    """For each x the sum of its squares, as a float: infinite where they overflow."""
+    return [float((x * x).sum()) for x in xs]
