@@ -8,9 +8,10 @@
     scale(x, 2.0, out, work=x.size)
 
 The annotations are the signature: `Reads[n]` and `Writes[n]` are arrays of n axes and any strides in the
-kernel's dtype, `Scalar` is a number of that dtype, `Flag` and `Size` are a bool and an integer, and
-`Integers[n]` an array of int64. One function makes up to four machine codes, each when it is first needed:
-float32 and float64, with and without threads.
+kernel's dtype; `ReadsRows[n]` and `WritesRows[n]` are contiguous ones, and only of those a loop over elements
+becomes vector code (exp of 16 K takes 9 us, and 71 where the stride is a variable). `Scalar` is a number of
+that dtype, `Flag` and `Size` are a bool and an integer, and `Integers[n]` an array of int64. One function
+makes up to four machine codes, each when it is first needed: float32 and float64, with and without threads.
 
 Threads are Numba's own pool. `prange` shares out its iterations among them, and a kernel's iterations are
 cut by the problem and never by the number of threads, so that any number gives the same bits. A launch of the
@@ -43,7 +44,10 @@ import numpy as np
 from llvmlite import binding
 from numba import config, get_num_threads, njit, prange, set_num_threads, types
 
-__all__ = ["Flag", "Integers", "Reads", "Scalar", "Size", "Writes", "inner", "kernel", "prange", "suits"]
+__all__ = [
+    *("Flag", "Integers", "Reads", "ReadsRows", "Scalar", "Size", "Writes", "WritesRows"),
+    *("inner", "kernel", "prange", "suits"),
+]
 
 # Scalar operations from which the pool is launched: 10 us of work on one core at 3 a nanosecond. With OpenMP
 # a launch pays from a third of that, with workqueue from ten times as much.
@@ -57,17 +61,18 @@ ARITHMETIC = {"contract", "reassoc", "arcp", "nsz"}
 class _Array:
     """An annotation: `Reads[3]` is an array of 3 axes that the kernel reads."""
 
-    def __init__(self, readonly, dtype=None, axes=None):
-        self.readonly, self.dtype, self.axes = readonly, dtype, axes
+    def __init__(self, readonly, dtype=None, layout="A", axes=None):
+        self.readonly, self.dtype, self.layout, self.axes = readonly, dtype, layout, axes
 
     def __getitem__(self, axes):
-        return _Array(self.readonly, self.dtype, axes)
+        return _Array(self.readonly, self.dtype, self.layout, axes)
 
     def __call__(self, dtype):
-        return types.Array(self.dtype or dtype, self.axes, "A", readonly=self.readonly)
+        return types.Array(self.dtype or dtype, self.axes, self.layout, readonly=self.readonly)
 
 
 Reads, Writes, Integers = _Array(True), _Array(False), _Array(True, types.int64)
+ReadsRows, WritesRows = _Array(True, layout="C"), _Array(False, layout="C")
 
 
 def Scalar(dtype):
