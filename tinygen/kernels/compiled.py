@@ -45,8 +45,18 @@ from llvmlite import binding
 from numba import config, get_num_threads, njit, prange, set_num_threads, types
 
 __all__ = [
-    *("Flag", "Integers", "Reads", "ReadsRows", "Scalar", "Size", "Writes", "WritesRows"),
-    *("inner", "kernel", "prange", "suits"),
+    "Flag",
+    "Integers",
+    "Reads",
+    "ReadsRows",
+    "Scalar",
+    "Size",
+    "Writes",
+    "WritesRows",
+    "inner",
+    "kernel",
+    "prange",
+    "suits",
 ]
 
 # Scalar operations from which the pool is launched: 10 us of work on one core at 3 a nanosecond. With OpenMP
