@@ -10,8 +10,9 @@
 The annotations are the signature: `Reads[n]` and `Writes[n]` are arrays of n axes and any strides in the
 kernel's dtype; `ReadsRows[n]` and `WritesRows[n]` are contiguous ones, and only of those a loop over elements
 becomes vector code (exp of 16 K takes 9 us, and 71 where the stride is a variable). `Scalar` is a number of
-that dtype, `Flag` and `Size` are a bool and an integer, and `Integers[n]` an array of int64. One function
-makes up to four machine codes, each when it is first needed: float32 and float64, with and without threads.
+that dtype, `Flag` and `Size` are a bool and an integer, `Integers[n]` is an array of int64 and `FlagsRows[n]` a
+contiguous one of bools. One function makes up to four machine codes, each when it is first needed: float32
+and float64, with and without threads.
 
 Threads are Numba's own pool. `prange` shares out its iterations among them, and a kernel's iterations are
 cut by the problem and never by the number of threads, so that any number gives the same bits. A launch of the
@@ -44,8 +45,11 @@ import numpy as np
 from llvmlite import binding
 from numba import config, get_num_threads, njit, prange, set_num_threads, types
 
+from .memory import keep_freed_memory
+
 __all__ = [
     "Flag",
+    "FlagsRows",
     "Integers",
     "Reads",
     "ReadsRows",
@@ -83,6 +87,7 @@ class _Array:
 
 Reads, Writes, Integers = _Array(True), _Array(False), _Array(True, types.int64)
 ReadsRows, WritesRows = _Array(True, layout="C"), _Array(False, layout="C")
+FlagsRows = _Array(True, types.boolean, "C")
 
 
 def Scalar(dtype):
@@ -214,6 +219,7 @@ def _compiled(function, kinds, dtype, threads):
     """Make, or load, the machine code for one dtype, with or without threads."""
     if config.DISABLE_JIT:
         return function
+    keep_freed_memory()
     signature = types.void(*[kind(dtype) for kind in kinds])
     options = {"nogil": True, "error_model": "numpy", "fastmath": ARITHMETIC, "parallel": threads}
     start = time.perf_counter()
