@@ -1,4 +1,4 @@
-"""Freed memory is kept for the next step: the page faults of a step are counted, in processes of their own."""
+"""Freed memory is kept for the next step: page faults of a step are counted, in processes of their own."""
 
 import ctypes
 import os
