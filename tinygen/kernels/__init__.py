@@ -10,6 +10,7 @@ the reference, which has answered before a compiled kernel is loaded, and everyt
 """
 
 import contextlib
+import functools
 import importlib
 from contextvars import ContextVar
 
@@ -18,11 +19,24 @@ import numpy as np
 from . import reference
 from .reference import Geometry, may_see
 
-__all__ = ["Geometry", "implementations", "may_see", "most_threads", "use", *reference.KERNELS]
+__all__ = ["Geometry", "accelerated", "implementations", "may_see", "most_threads", "use", *reference.KERNELS]
 
 # Kernel -> the module of its fast implementation. It has the arguments and results of the reference, and
 # returns NotImplemented for what it leaves to it, before it has changed anything.
-_COMPILED: dict[str, str] = {"adam": "optimizer", "sums_of_squares": "optimizer"}
+_COMPILED = {
+    name: module
+    for module, names in {
+        "gemm": "matmul",
+        "optimizer": "adam sums_of_squares",
+        "rows": "softmax softmax_backward log_softmax log_softmax_backward "
+        "cross_entropy cross_entropy_backward",
+        "norms": "normalise normalise_backward rms_norm rms_norm_backward",
+        "elementwise": "exp log erf tanh tanh_backward sigmoid sigmoid_backward softplus softplus_backward "
+        "relu relu_backward leaky_relu leaky_relu_backward silu silu_backward gelu gelu_backward "
+        "bce_with_logits bce_with_logits_backward dropout",
+    }.items()
+    for name in names.split()
+}
 
 
 class _Numba:
@@ -79,17 +93,21 @@ def _compiled():
     return importlib.import_module(".compiled", __package__)
 
 
-def _switch(name):
-    plain = getattr(reference, name)
+def accelerated(plain, name=None):
+    """The function `plain`, in array code, or in its place the kernel `name` where that is to run.
 
-    def kernel(*args):
+    The kernel is called as `plain` is; its name, left out, is that of the function.
+    """
+    name = name or plain.__name__
+
+    @functools.wraps(plain)
+    def kernel(*args, **options):
         choice = _choice.get()
         if choice == "automatic":
             choice = "numba" if name in _COMPILED and _worthwhile(args) else "reference"
-        out = getattr(_IMPLEMENTATIONS[choice], name)(*args)
-        return plain(*args) if out is NotImplemented else out
+        out = getattr(_IMPLEMENTATIONS[choice], name, plain)(*args, **options)
+        return plain(*args, **options) if out is NotImplemented else out
 
-    kernel.__name__, kernel.__doc__ = name, plain.__doc__
     return kernel
 
 
@@ -99,4 +117,4 @@ def _worthwhile(args):
     return any([type(x) is np.ndarray and x.size >= _WORTHWHILE for x in args[:2]])
 
 
-globals().update({name: _switch(name) for name in reference.KERNELS})
+globals().update({name: accelerated(getattr(reference, name)) for name in reference.KERNELS})

@@ -10,7 +10,8 @@ from typing import NamedTuple
 from .. import arrays
 
 KERNELS = (
-    "convolve convolve_image convolve_kernel normalise normalise_backward rms_norm rms_norm_backward "
+    "matmul convolve convolve_image convolve_kernel normalise normalise_backward rms_norm rms_norm_backward "
+    "softmax softmax_backward log_softmax log_softmax_backward "
     "cross_entropy cross_entropy_backward attention attention_backward adam sums_of_squares"
 ).split()
 
@@ -22,6 +23,12 @@ def finite_max(x, axis):
         return x.sum(axis=axis, keepdims=True)
     top = x.max(axis=axis, keepdims=True)
     return lib.where(lib.isinf(top), 0, top)
+
+
+def matmul(x, y, bias=None):
+    """x (..., M, K) @ y (..., K, N) + bias (N,) -> (..., M, N); a 1-D x is a row, a 1-D y a column."""
+    out = arrays.of(x).matmul(x, y)
+    return out if bias is None else out + bias
 
 
 # Convolution
@@ -135,6 +142,38 @@ def rms_norm_backward(g, x, weight, scale):
     h = g if weight is None else g * weight
     dx = scale * (h - u * (h * u).mean(axis=-1, keepdims=True))
     return dx, None if weight is None else (g * u).sum(axis=tuple(range(x.ndim - 1)))
+
+
+# Softmax
+
+
+def softmax(x, axis):
+    """exp(x) / sum exp(x) over `axis`, and 0 over nothing but -inf."""
+    lib = arrays.of(x)
+    e = lib.exp(x - finite_max(x, axis))
+    total = e.sum(axis=axis, keepdims=True)
+    return e / lib.where(total == 0, 1, total)
+
+
+def softmax_backward(g, out, axis):
+    """dx = y (g - sum(g y))."""
+    return out * (g - (g * out).sum(axis=axis, keepdims=True))
+
+
+def log_softmax(x, axis):
+    """x - log sum exp(x) over `axis`."""
+    lib = arrays.of(x)
+    shifted = x - finite_max(x, axis)
+    total = lib.exp(shifted).sum(axis=axis, keepdims=True)
+    return shifted - lib.log(lib.where(total == 0, 1, total))
+
+
+def log_softmax_backward(g, out, axis):
+    """dx = g - exp(y) sum(g), and 0 where y is -inf: such an element takes no part."""
+    lib = arrays.of(out)
+    alive = out != -math.inf
+    g = lib.where(alive, g, 0)
+    return lib.where(alive, g - lib.exp(out) * g.sum(axis=axis, keepdims=True), 0)
 
 
 # Losses

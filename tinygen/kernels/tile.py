@@ -9,12 +9,13 @@ memory. A tile of R rows and V vectors loads V vectors of B and R single element
 vector, and multiplies R V times. With 6 and 2 that is 8 loads for 12 products: arithmetic is the limit, and
 the 12 vectors of C never leave their registers while K runs.
 
-    A    any strides: element (i, k) is a[a0 + i * row + k * step]. Single elements are loaded, so that
-         row-major, transposed and packed operands cost the same while they lie in the first cache.
-    B    rows of contiguous vectors: element (k, j) is b[b0 + k * ldb + j].
-    C    rows of contiguous vectors: element (i, j) is c[c0 + i * ldc + j]; set, or added to if `more`.
+    A    any strides: element (i, k) is a[i * row + k * step]. Single elements are loaded, so that row-major,
+         transposed and packed operands cost the same while they lie in the first cache.
+    B    rows of contiguous vectors: element (k, j) is b[k * ldb + j].
+    C    rows of contiguous vectors: element (i, j) is c[i * ldc + j]; set, or added to if `more`.
 
-Offsets and strides count elements from the first element of an array, whatever its own shape and strides.
+a, b and c are pointers, as in C: `at(array, n)` points n elements after the first of an array, whatever its
+shape and strides, and so do `at(pointer, n)` and `get(pointer, n)`, the element there. Nothing checks bounds.
 
 Numba has no type for a vector, so an intrinsic writes the function in LLVM's own language: the loops over
 rows and vectors below run while it is compiled, and leave straight-line code. What was tried, with K = 256 on
@@ -26,12 +27,14 @@ one core of an EPYC of Zen 3 (AVX2, 16 registers), in GFLOP/s:
 licence to ignore NaN, gave the same 101.
 """
 
+import functools
+
 import numpy as np
 from llvmlite import binding, ir
 from numba import config, types
 from numba.extending import intrinsic
 
-__all__ = ["ROWS", "columns", "tile"]
+__all__ = ["ROWS", "at", "columns", "get", "narrow_tile", "packing_tile", "prefetch", "put", "tile"]
 
 
 def _shape():
@@ -50,28 +53,81 @@ def _shape():
 
 
 ROWS, VECTORS, VECTOR_BYTES = _shape()
+AHEAD = 24  # rows of B that lie apart come from memory in the time of so many: 384 x 2048 x 1536 gains 3 %
 
 _INTEGER, _INDEX, _BIT = ir.IntType(64), ir.IntType(32), ir.IntType(1)
 _FUSED = ("contract", "nsz")
 
 
-def _function(module, dtype):
+def scalar_of(dtype):
+    """LLVM's type for a Numba dtype."""
+    return ir.FloatType() if dtype == types.float32 else ir.DoubleType()
+
+
+def lanes_of(dtype):
+    """How many elements a vector of this processor has."""
+    return VECTOR_BYTES * 8 // dtype.bitwidth
+
+
+@intrinsic
+def _at(typing, base, offset):
+    def generate(context, build, signature, arguments):
+        first, offset = arguments
+        if isinstance(base, types.Array):
+            first = context.make_array(base)(context, build, first).data
+        return build.gep(first, [offset])
+
+    return types.CPointer(base.dtype)(base, types.int64), generate
+
+
+@intrinsic
+def _put(typing, pointer, offset, value):
+    def generate(context, build, signature, arguments):
+        build.store(arguments[2], build.gep(arguments[0], [arguments[1]]))
+        return context.get_dummy_value()
+
+    return types.void(pointer, types.int64, pointer.dtype), generate
+
+
+@intrinsic
+def _get(typing, pointer, offset):
+    return pointer.dtype(pointer, types.int64), lambda context, build, signature, arguments: build.load(
+        build.gep(arguments[0], [arguments[1]])
+    )
+
+
+def _emit_prefetch(build, pointer):
+    byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+    kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+    prefetch = build.module.declare_intrinsic("llvm.prefetch", [byte], kind)
+    build.call(prefetch, [build.bitcast(pointer, byte), number(0), number(3), number(1)])  # read, keep, data
+
+
+@intrinsic
+def _prefetch(typing, pointer, offset):
+    def generate(context, build, signature, arguments):
+        _emit_prefetch(build, build.gep(arguments[0], [arguments[1]]))
+        return context.get_dummy_value()
+
+    return types.void(pointer, types.int64), generate
+
+
+def _function(module, dtype, vectors, keeps):
     """The tile for a dtype in an LLVM module: written there once, called from everywhere in it."""
-    name = f"tinygen_tile_{dtype}"
+    name = f"tinygen_tile_{dtype}_{vectors}_{keeps}"
     if name in module.globals:
         return module.globals[name]
-    scalar = ir.FloatType() if dtype == types.float32 else ir.DoubleType()
-    lanes = VECTOR_BYTES * 8 // dtype.bitwidth
+    scalar, lanes = scalar_of(dtype), lanes_of(dtype)
     vector, pointer = ir.VectorType(scalar, lanes), scalar.as_pointer()
     zeros, undefined = ir.Constant(vector, [scalar(0)] * lanes), ir.Constant(vector, ir.Undefined)
     first_lane = ir.Constant(ir.VectorType(_INDEX, lanes), [_INDEX(0)] * lanes)
-    cells = [(i, j) for i in range(ROWS) for j in range(VECTORS)]
+    cells = [(i, j) for i in range(ROWS) for j in range(vectors)]
 
-    operands = [pointer, _INTEGER, _INTEGER, pointer, _INTEGER, pointer, _INTEGER, _INTEGER, _BIT]
+    operands = [pointer, _INTEGER, _INTEGER, pointer, _INTEGER, pointer, pointer, _INTEGER, _INTEGER, _BIT]
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), operands), name)
     function.linkage = "internal"
     function.attributes.add("noinline")
-    a, row, step, b, ldb, c, ldc, length, more = function.args
+    a, row, step, b, ldb, panel, c, ldc, length, more = function.args
     start, loop, done, add, store, end = map(
         function.append_basic_block, ("start", "loop", "done", "add", "store", "end")
     )
@@ -90,12 +146,22 @@ def _function(module, dtype):
 
     # for k in range(length): sums[i, j] += A[i, k] B[k, vector j]
     a_rows = [build.gep(a, [build.mul(row, _INTEGER(i))]) for i in range(ROWS)]
+    c_rows = [build.gep(c, [build.mul(ldc, _INTEGER(i))]) for i in range(ROWS)]
+    for c_row in c_rows:
+        for j in {0, vectors - 1}:
+            _emit_prefetch(build, vector_at(c_row, j))
     build.branch(loop)
     build.position_at_end(loop)
     k = build.phi(_INTEGER)
     sums = {cell: build.phi(vector) for cell in cells}
     b_row, column = build.gep(b, [build.mul(k, ldb)]), build.mul(k, step)
-    b_vectors = [load(b_row, j) for j in range(VECTORS)]
+    b_vectors = [load(b_row, j) for j in range(vectors)]
+    if keeps:
+        for j in {0, vectors - 1}:
+            _emit_prefetch(build, vector_at(build.gep(b_row, [build.mul(ldb, _INTEGER(AHEAD))]), j))
+        panel_row = build.gep(panel, [build.mul(k, _INTEGER(vectors * lanes))])
+        for j in range(vectors):
+            build.store(b_vectors[j], vector_at(panel_row, j), align=dtype.bitwidth // 8)
     a_vectors = [spread(build.load(build.gep(a_row, [column]))) for a_row in a_rows]
     products = {(i, j): build.fmul(a_vectors[i], b_vectors[j], flags=_FUSED) for i, j in cells}
     new = {cell: build.fadd(products[cell], sums[cell], flags=_FUSED) for cell in cells}
@@ -110,7 +176,6 @@ def _function(module, dtype):
 
     # C = sums, or C += sums
     build.position_at_end(done)
-    c_rows = [build.gep(c, [build.mul(ldc, _INTEGER(i))]) for i in range(ROWS)]
     build.cbranch(more, add, store)
     for block in (add, store):
         build.position_at_end(block)
@@ -123,45 +188,67 @@ def _function(module, dtype):
     return function
 
 
-@intrinsic
-def _tile(typing, a, a0, row, step, b, b0, ldb, c, c0, ldc, length, more):
-    integer = types.int64
-    signature = types.void(
-        a, integer, integer, integer, b, integer, integer, c, integer, integer, integer, types.boolean
-    )
-
+def _tile_of(vectors, keeps=False):
     def generate(context, build, signature, arguments):
-        def pointer(i):
-            array = context.make_array(signature.args[i])(context, build, arguments[i])
-            return build.gep(array.data, [arguments[i + 1]])
-
-        _, _, row, step, _, _, ldb, _, _, ldc, length, more = arguments
+        a, row, step, b, ldb, *panel, c, ldc, length, more = arguments
         more = build.trunc(more, _BIT) if more.type != _BIT else more
-        operands = [pointer(0), row, step, pointer(4), ldb, pointer(7), ldc, length, more]
-        build.call(_function(build.module, signature.args[0].dtype), operands)
+        function = _function(build.module, signature.args[0].dtype, vectors, keeps)
+        build.call(function, [a, row, step, b, ldb, *(panel or [b]), c, ldc, length, more])
         return context.get_dummy_value()
 
-    return signature, generate
+    integer, flag = types.int64, types.boolean
+    if keeps:
+
+        @intrinsic
+        def tile(typing, a, row, step, b, ldb, panel, c, ldc, length, more):
+            return types.void(a, integer, integer, b, integer, panel, c, integer, integer, flag), generate
+
+    else:
+
+        @intrinsic
+        def tile(typing, a, row, step, b, ldb, c, ldc, length, more):
+            return types.void(a, integer, integer, b, integer, c, integer, integer, flag), generate
+
+    return tile
 
 
 @intrinsic
 def _columns(typing, array):
-    return types.int64(array), lambda context, build, signature, arguments: _INTEGER(_columns_of(array.dtype))
+    return types.int64(array), lambda *_: _INTEGER(VECTORS * lanes_of(array.dtype))
 
 
-def _columns_of(dtype):
-    return VECTORS * VECTOR_BYTES * 8 // dtype.bitwidth
+# Where nothing is compiled, and in tests: the same in NumPy. A pointer is an array and an offset.
 
 
-# Where nothing is compiled, and in tests: the same two in NumPy.
+def at_in_numpy(base, offset):
+    """A pointer `offset` elements after an array's first, or after another pointer."""
+    array, start = base if isinstance(base, tuple) else (base, 0)
+    return array, start + offset
 
 
-def tile_in_numpy(a, a0, row, step, b, b0, ldb, c, c0, ldc, length, more):
+def get_in_numpy(pointer, offset):
+    """The element `offset` after a pointer."""
+    return memory(at_in_numpy(pointer, offset), (), ())[()]
+
+
+def put_in_numpy(pointer, offset, value):
+    """Set it."""
+    memory(at_in_numpy(pointer, offset), (), ())[()] = value
+
+
+def tile_in_numpy(a, row, step, b, ldb, c, ldc, length, more, vectors=VECTORS):
     """What the tile must equal."""
-    width = columns_in_numpy(c)
-    product = _block(a, a0, (ROWS, length), (row, step)) @ _block(b, b0, (length, width), (ldb, 1))
-    block = _block(c, c0, (ROWS, width), (ldc, 1))
+    width = vectors * VECTOR_BYTES // c[0].itemsize
+    product = memory(a, (ROWS, length), (row, step)) @ memory(b, (length, width), (ldb, 1))
+    block = memory(c, (ROWS, width), (ldc, 1))
     block[...] = block + product if more else product
+
+
+def packing_tile_in_numpy(a, row, step, b, ldb, panel, c, ldc, length, more):
+    """The tile, which also copies B[length, columns] to `panel`, row after row."""
+    width = columns_in_numpy(c[0])
+    memory(panel, (length, width), (width, 1))[...] = memory(b, (length, width), (ldb, 1))
+    tile_in_numpy(a, row, step, b, ldb, c, ldc, length, more)
 
 
 def columns_in_numpy(array):
@@ -169,13 +256,14 @@ def columns_in_numpy(array):
     return VECTORS * VECTOR_BYTES // array.itemsize
 
 
-def _block(array, offset, shape, strides):
-    """A view of memory: `shape` elements, `strides` elements apart, from `offset` after the first."""
-    size, interface = array.itemsize, array.__array_interface__
+def memory(pointer, shape, strides):
+    """A view of the memory at a pointer: `shape` elements that lie `strides` elements apart."""
+    array, offset = pointer
+    interface, size = array.__array_interface__, array.itemsize
 
-    class Memory:
+    class View:
         def __init__(self):
-            self.base = array
+            self.array = array  # kept alive
             self.__array_interface__ = {
                 **interface,
                 "data": (interface["data"][0] + offset * size, interface["data"][1]),
@@ -183,8 +271,17 @@ def _block(array, offset, shape, strides):
                 "strides": tuple(size * stride for stride in strides),
             }
 
-    return np.asarray(Memory())
+    return np.asarray(View())
 
 
-tile = tile_in_numpy if config.DISABLE_JIT else _tile
-columns = columns_in_numpy if config.DISABLE_JIT else _columns
+if config.DISABLE_JIT:
+    at, get, put, columns = at_in_numpy, get_in_numpy, put_in_numpy, columns_in_numpy
+
+    def prefetch(pointer, offset):
+        pass
+
+    tile, narrow_tile = tile_in_numpy, functools.partial(tile_in_numpy, vectors=1)
+    packing_tile = packing_tile_in_numpy
+else:
+    at, get, put, columns, prefetch = _at, _get, _put, _columns, _prefetch
+    tile, narrow_tile, packing_tile = _tile_of(VECTORS), _tile_of(1), _tile_of(VECTORS, keeps=True)

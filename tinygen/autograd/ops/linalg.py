@@ -3,7 +3,7 @@
 import math
 import string
 
-from ... import arrays
+from ... import arrays, kernels
 from ..primitive import composite, primitive
 from .arithmetic import multiply, raw
 from .shapes import broadcast_to, expand_dims, reshape, swapaxes
@@ -24,23 +24,23 @@ def matmul(x, y):
         raise ValueError(
             f"matmul: {x.shape} @ {y.shape}: the inner sizes {inner[0]} and {inner[1]} differ; transpose one"
         )
-    return arrays.of(x).matmul(x, y)
+    return kernels.matmul(x, y)
 
 
 def _matmul_x(g, x_shape, y):
     if len(y.shape) == 1:
         return expand_dims(g, -1) * y
     if len(x_shape) == 1:
-        return reshape(y @ expand_dims(g, -1), (*y.shape[:-2], *x_shape))
-    return g @ swapaxes(y, -1, -2)
+        return reshape(matmul(y, expand_dims(g, -1)), (*y.shape[:-2], *x_shape))
+    return matmul(g, swapaxes(y, -1, -2))
 
 
 def _matmul_y(g, x, y_shape):
     if len(x.shape) == 1:
         return expand_dims(x, -1) * expand_dims(g, -2) if len(y_shape) > 1 else x * expand_dims(g, -1)
     if len(y_shape) == 1:
-        return reshape(swapaxes(x, -1, -2) @ expand_dims(g, -1), (*x.shape[:-2], *y_shape))
-    return swapaxes(x, -1, -2) @ g
+        return reshape(matmul(swapaxes(x, -1, -2), expand_dims(g, -1)), (*x.shape[:-2], *y_shape))
+    return matmul(swapaxes(x, -1, -2), g)
 
 
 matmul.rules(x=_matmul_x, y=_matmul_y)
@@ -155,22 +155,16 @@ def linear(x, weight, bias=None):
         raise ValueError(
             f"linear: a weight of shape {weight.shape} takes x (..., {weight.shape[-1]}), got {x.shape}"
         )
-    out = arrays.of(x).matmul(x, weight.T)
-    if bias is None:
-        return out
-    if bias.shape != weight.shape[:1]:
+    if bias is not None and bias.shape != weight.shape[:1]:
         raise ValueError(f"linear: a weight {weight.shape} takes a bias {weight.shape[:1]}, got {bias.shape}")
-    if bias.dtype != out.dtype:
-        return out + bias
-    out += bias
-    return out
+    return kernels.matmul(x, weight.T, bias)
 
 
 def _linear_weight(g, x):
     rows = math.prod(x.shape[:-1])
-    return reshape(g, (rows, g.shape[-1])).T @ reshape(x, (rows, x.shape[-1]))
+    return matmul(reshape(g, (rows, g.shape[-1])).T, reshape(x, (rows, x.shape[-1])))
 
 
-linear.rules(x=lambda g, weight: g @ weight, weight=_linear_weight, bias=lambda g: g)
+linear.rules(x=lambda g, weight: matmul(g, weight), weight=_linear_weight, bias=lambda g: g)
 linear.domain("*B C, D C, D")
 linear.domain("n C, D C, -")
