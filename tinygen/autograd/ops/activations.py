@@ -1,26 +1,33 @@
-"""Activations, and erf and dropout: elementwise."""
+"""Activations, and erf and dropout: elementwise.
+
+What is @accelerated is a formula, for any array library and for Tensors, in whose place a compiled kernel
+runs on NumPy arrays of some size: for a derivative that is in a plain backward.
+"""
 
 import math
 
 from ... import arrays
+from ...kernels import accelerated
 from ..domain import Values
-from ..primitive import composite, primitive
+from ..primitive import primitive
 from .arithmetic import NONZERO, exp, square, where
 
 SQRT_2, SQRT_2_OVER_PI, TWO_OVER_SQRT_PI = math.sqrt(2), math.sqrt(2 / math.pi), 2 / math.sqrt(math.pi)
 
 
 @primitive
+@accelerated
 def tanh(x):
     """The hyperbolic tangent, in (-1, 1)."""
     return arrays.of(x).tanh(x)
 
 
-tanh.rules(x=lambda g, out: g - g * (out * out))
+tanh.rules(x=accelerated(lambda g, out: g - g * (out * out), "tanh_backward"))
 tanh.domain()
 
 
 @primitive
+@accelerated
 def sigmoid(x):
     """1 / (1 + exp(-x)), in (0, 1); never overflows."""
     lib = arrays.of(x)
@@ -28,38 +35,41 @@ def sigmoid(x):
     return lib.where(x >= 0, 1, small) / (1 + small)
 
 
-sigmoid.rules(x=lambda g, out: g * (out * (1 - out)))
+sigmoid.rules(x=accelerated(lambda g, out: g * (out * (1 - out)), "sigmoid_backward"))
 sigmoid.domain()
 
 
 @primitive
+@accelerated
 def softplus(x):
     """log(1 + exp(x)), a smooth relu."""
     lib = arrays.of(x)
     return lib.maximum(x, 0) + lib.log1p(lib.exp(-lib.abs(x)))
 
 
-softplus.rules(x=lambda g, x: g * sigmoid(x))
+softplus.rules(x=accelerated(lambda g, x: g * sigmoid(x), "softplus_backward"))
 softplus.domain()
 
 
 @primitive
+@accelerated
 def relu(x):
     """max(x, 0); its gradient at 0 is 0."""
     return arrays.of(x).maximum(x, 0)
 
 
-relu.rules(x=lambda g, out: where(out > 0, g, 0.0))
+relu.rules(x=accelerated(lambda g, out: where(out > 0, g, 0.0), "relu_backward"))
 relu.domain(x=NONZERO)
 
 
 @primitive
+@accelerated
 def leaky_relu(x, /, slope=0.01):
     """x where it is positive, slope * x elsewhere (at 0 too)."""
     return arrays.of(x).where(x > 0, x, slope * x)
 
 
-leaky_relu.rules(x=lambda g, x, slope: where(x > 0, g, slope * g))
+leaky_relu.rules(x=accelerated(lambda g, x, slope: where(x > 0, g, slope * g), "leaky_relu_backward"))
 leaky_relu.domain(x=NONZERO, slope=(0.01, 0.2))
 
 
@@ -75,17 +85,19 @@ elu.domain(x=NONZERO, alpha=(1.0, 0.5))
 
 
 @primitive
+@accelerated
 def silu(x):
     """x sigmoid(x), also called swish (Elfwing et al. 2018)."""
     return x * sigmoid(x)
 
 
-def _silu_x(g, x):
+@accelerated
+def silu_backward(g, x):
     s = sigmoid(x)
     return g * (s * (1 + x * (1 - s)))
 
 
-silu.rules(x=_silu_x)
+silu.rules(x=silu_backward)
 silu.domain()
 
 
@@ -125,6 +137,7 @@ def _ratio(z, coefficients):
 
 
 @primitive
+@accelerated
 def erf(x):
     """The error function 2/sqrt(pi) int_0^x exp(-t^2) dt, to about the last bit of float64."""
     lib = arrays.of(x)
@@ -144,6 +157,7 @@ erf.domain()
 
 
 @primitive
+@accelerated
 def gelu(x, /, approximate="none"):
     """x Phi(x), with Phi the normal distribution function (Hendrycks & Gimpel 2016).
 
@@ -157,7 +171,8 @@ def gelu(x, /, approximate="none"):
     raise ValueError(f"expected approximate 'none' or 'tanh', got {approximate!r}")
 
 
-def _gelu_x(g, x, approximate):
+@accelerated
+def gelu_backward(g, x, approximate):
     if approximate == "none":  # Phi(x) + x phi(x)
         return g * (
             0.5 * (1 + erf(x * (1 / SQRT_2))) + x * (exp(-0.5 * square(x)) * (1 / math.sqrt(2 * math.pi)))
@@ -166,11 +181,12 @@ def _gelu_x(g, x, approximate):
     return g * (0.5 * (1 + t) + 0.5 * x * (1 - t * t) * (SQRT_2_OVER_PI * (1 + 3 * 0.044715 * x * x)))
 
 
-gelu.rules(x=_gelu_x)
+gelu.rules(x=gelu_backward)
 gelu.domain(approximate=("none", "tanh"))
 
 
-@composite
+@primitive
+@accelerated
 def dropout(x, mask=None, *, p=0.5):
     """x with the elements where `mask` is 0 dropped, the others scaled by 1 / (1 - p) (Srivastava et al.
     2014).
@@ -186,5 +202,6 @@ def dropout(x, mask=None, *, p=0.5):
     return x if mask is None else x * mask * float(1 / (1 - p))
 
 
+dropout.rules(x=lambda g, mask, p: dropout(g, mask, p=p), mask=lambda g, x, p: g * x * float(1 / (1 - p)))
 dropout.domain("*, -", p=(0.1, 0.5))
 dropout.domain("*B n, *B n", mask=Values(kind="bool"), p=(0.5,))

@@ -8,6 +8,7 @@ under differentiation (its derivative is written in the three again): the conven
 import math
 
 from ... import arrays
+from ...kernels import accelerated
 from ..domain import Values
 from ..engine import Tensor, wrap
 from ..primitive import composite, primitive
@@ -174,6 +175,7 @@ sqrt.domain(x=POSITIVE)
 
 
 @primitive
+@accelerated
 def exp(x):
     """e ** x."""
     return arrays.of(x).exp(x)
@@ -194,6 +196,7 @@ expm1.domain()
 
 
 @primitive
+@accelerated
 def log(x):
     """The natural logarithm of x >= 0."""
     return arrays.of(x).log(x)

@@ -1,6 +1,7 @@
 """Losses that take logits: cross-entropy over classes, and for independent bits. In nats."""
 
 from ... import arrays, kernels
+from ...kernels import accelerated
 from ..domain import Values
 from ..engine import Tensor
 from ..primitive import composite, primitive
@@ -86,6 +87,7 @@ cross_entropy.domain(
 
 
 @primitive
+@accelerated
 def bce_with_logits(logits, targets):
     """-y log s(x) - (1 - y) log(1 - s(x)), elementwise, for logits x and y in [0, 1]; finite at finite x."""
     lib = arrays.of(logits, targets)
@@ -94,7 +96,10 @@ def bce_with_logits(logits, targets):
     return lib.maximum(logits, 0) - logits * targets + lib.log1p(lib.exp(-lib.abs(logits)))
 
 
-bce_with_logits.rules(
-    logits=lambda g, logits, targets: g * (sigmoid(logits) - targets), targets=lambda g, logits: -(g * logits)
-)
+@accelerated
+def bce_with_logits_backward(g, logits, targets):
+    return g * (sigmoid(logits) - targets)
+
+
+bce_with_logits.rules(logits=bce_with_logits_backward, targets=lambda g, logits: -(g * logits))
 bce_with_logits.domain(logits=Values(avoid=(0.0,)), targets=Values(0.0, 1.0))
