@@ -1,1 +1,1 @@
-"""Speed beside peers, in one run: `python -m benchmarks.overhead`, more as kernels arrive."""
+"""Speed beside peers, in one run: `python -m benchmarks`, and `python -m benchmarks --help`."""

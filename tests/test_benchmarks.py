@@ -1,9 +1,13 @@
-"""The benchmarks: taking turns, ratios within a round, and a peer that computes something else is caught."""
+"""The benchmarks: taking turns, ratios within a round; what is unequal, or became slower, is caught."""
+
+import importlib
+import json
 
 import numpy as np
 import pytest
 
-from benchmarks import measure, overhead
+from benchmarks import __main__ as benchmarks_main
+from benchmarks import cases, machine, measure, overhead, report
 
 
 def test_every_candidate_has_one_turn_a_round_in_an_order_that_changes():
@@ -94,3 +98,153 @@ def test_the_report_names_every_row_and_every_ratio():
     assert "0.50 (0.50 to 0.50)" in text
     assert "2000.00" in text  # microseconds, and no ratio where PyTorch is absent
     assert text.count("to reach: tinygen at most") == 2
+
+
+# Beside peers: checking, choosing, comparing
+
+
+def record(unit="GFLOP/s", work=1e9, **seconds):
+    return {"unit": unit, "work": work, "traffic": 1e8, "first": {}, "seconds": seconds}
+
+
+def results(**families):
+    peaks = {name: {"one": 50.0, "all": 100.0} for name in ("arithmetic", "read", "triad")}
+    return {"families": families, "peaks": peaks | {"threads": 2}, "environment": {"machine": "a machine"}}
+
+
+RIGHT = np.arange(1.0, 5.0)
+
+
+@pytest.mark.parametrize(
+    "got, message",
+    [
+        (RIGHT * 1.001, "result 0 is off by 1.0e-03"),
+        ([RIGHT, RIGHT], "2 results, and 1 are right"),
+        (RIGHT[:3], r"result 0 is \(3,\)"),
+        (RIGHT * np.nan, "result 0 is off by nan"),
+    ],
+    ids=["value", "number", "shape", "nan"],
+)
+def test_a_library_that_computes_something_else_is_an_error(got, message):
+    got = [x.astype(np.float32) for x in got] if isinstance(got, list) else got.astype(np.float32)
+    with pytest.raises(cases.Unequal, match=f"JAX: {message}"):
+        cases.check("JAX", got, RIGHT, 1e-4)
+    cases.check("JAX", RIGHT.astype(np.float32), RIGHT, 1e-4)
+
+
+def test_results_in_float64_are_an_error():
+    with pytest.raises(cases.Unequal, match="float64"):
+        cases.check("JAX", RIGHT, RIGHT, 1e-4)
+
+
+def tiny(scale=1.0):
+    """A case whose function of ours is off by a factor."""
+    functions = {"tinygen": lambda tg: lambda x: x * np.float32(scale), "NumPy": lambda np: lambda x: x * 1}
+    return cases.Case("forward", "tiny", 4, functions, [RIGHT.astype(np.float32)])
+
+
+def test_what_is_unequal_is_not_timed(monkeypatch):
+    monkeypatch.setattr(cases.Case, "truth", lambda case: RIGHT)
+    effort = cases.Effort(rounds=2, sample=1e-5, pause=0, warmup=0)
+    found = [cases.Tinygen(), cases.NumPy()]
+    assert set(cases.measured(tiny(), found, effort)["seconds"]) == {"tinygen", "NumPy"}
+    monkeypatch.setattr(cases, "turn", None)
+    with pytest.raises(cases.Unequal, match="tiny forward: tinygen: result 0 is off"):
+        cases.measured(tiny(1.01), found, effort)
+
+
+@pytest.mark.parametrize("family", benchmarks_main.FAMILIES)
+def test_the_smallest_case_of_each_kind_agrees_with_the_reference(family):
+    chosen = list(importlib.import_module(f"benchmarks.{family}").cases())
+    assert len({case.name for case in chosen}) == len(chosen)
+    for case in benchmarks_main.smallest(chosen):
+        cases.check(case.name, case.candidate(cases.Tinygen())(), case.truth(), case.tolerance)
+
+
+def test_the_best_peer_has_the_lowest_median_and_a_control_is_none():
+    each = {"tinygen": [1.0, 1.0, 1.0], "slow": [1.0, 9.0, 9.0], "quick": [3.0, 3.0, 3.0]}
+    made = record(**each, **{"NumPy, untracked": [0.1, 0.1, 0.1]})
+    assert report.best_peer(made) == "quick"
+    assert report.ratio(made) == pytest.approx((1 / 3, 1 / 3, 1 / 3))
+    assert report.best_peer(record(tinygen=[1.0])) is None
+
+
+def noisy(centre, seed=0):
+    return list(centre * np.random.default_rng(seed).uniform(0.97, 1.03, 30))
+
+
+@pytest.mark.parametrize("with_peer", [True, False])
+@pytest.mark.parametrize(
+    "factor, found", [(1.0, False), (0.5, False), (1.03, False), (1.15, True), (3.0, True)]
+)
+def test_a_planted_slowdown_is_found_and_noise_is_not(factor, found, with_peer):
+    def run(seconds, seed):
+        peers = {"PyTorch": noisy(2.0, seed + 1), "JAX": noisy(4.0, seed + 2)} if with_peer else {}
+        return results(matmul={"8x8x8 NN": record(tinygen=noisy(seconds, seed), **peers)})
+
+    lines = report.became_slower(run(1.0, 0), run(factor, 10))
+    assert len(lines) == found
+    if found:
+        assert lines[0].startswith("matmul 8x8x8 NN: ")
+
+
+def test_a_slower_machine_is_no_slower_kernel():
+    old = results(rows={"a": record(tinygen=noisy(1.0, 0), PyTorch=noisy(2.0, 1))})
+    new = results(
+        rows={"a": record(tinygen=noisy(3.0, 2), PyTorch=noisy(6.0, 3)), "b": record(tinygen=[1.0])}
+    )
+    assert report.became_slower(old, new) == []
+
+
+def test_the_table_has_speed_share_ratio_mean_and_worst():
+    family = {
+        "a": record(tinygen=[0.02, 0.02], NumPy=[0.04, 0.04], JAX=[0.08, 0.08]),
+        "b": record(tinygen=[0.1, 0.1], NumPy=[0.05, 0.05]),
+    }
+    text = report.family_table("matmul", family, results()["peaks"])
+    assert "50.0" in text and "50%" in text and "0.50 (0.50 to 0.50)" in text
+    assert "geometric mean 1.00, worst 2.00: b" in text
+
+
+def test_the_roofline_is_drawn(tmp_path):
+    pytest.importorskip("matplotlib")
+    family = {"a": record(tinygen=[0.02], NumPy=[0.04]), "b": record(tinygen=[0.1])}
+    report.roofline(results(matmul=family, convolution=family), tmp_path / "roofline.png")
+    assert (tmp_path / "roofline.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["matmal"], "there is no matmal; choose from matmul, attention"),
+        (["--threads", "0"], "expected at least 1"),
+        (["--compare", "nowhere.json"], "expected the --json of an earlier run"),
+    ],
+)
+def test_bad_arguments_are_refused(arguments, message, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        benchmarks_main.parsed(arguments)
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("change, code", [("nothing", 0), ("slower", 1), ("unequal", 1)])
+def test_the_exit_code_tells(change, code, monkeypatch, tmp_path, capsys):
+    """The whole program, with measurements that are planted."""
+    old, new = tmp_path / "old.json", tmp_path / "new.json"
+    made = results(rows={"a": record(tinygen=noisy(1.0), PyTorch=noisy(2.0, 1))})
+    old.write_text(json.dumps(made))
+
+    def measured(name, effort, quick):
+        if change == "unequal":
+            raise cases.Unequal("PyTorch: off")
+        return {"a": record(tinygen=noisy(2.0 if change == "slower" else 1.0), PyTorch=noisy(2.0, 1))}
+
+    monkeypatch.setattr(measure, "limit_threads", lambda count: None)
+    monkeypatch.setattr(machine, "peaks", lambda threads, seconds: made["peaks"])
+    monkeypatch.setattr(benchmarks_main, "measured", measured)
+    assert benchmarks_main.main(["rows", "--quick", "--json", str(new), "--compare", str(old)]) == code
+    out, err = capsys.readouterr()
+    assert ("rows a: 1, was 0.5" in out.replace(" x PyTorch", "")) == (change == "slower")
+    assert ("PyTorch: off" in err) == (change == "unequal")
+    assert set(json.loads(new.read_text())) == {"environment", "peaks", "families"}
