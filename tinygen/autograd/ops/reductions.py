@@ -2,7 +2,7 @@
 
 import math
 
-from ... import arrays
+from ... import arrays, kernels
 from ...kernels.reference import finite_max
 from ..domain import AXES, SOME_AXIS, Values
 from ..engine import Tensor, wrap
@@ -132,13 +132,16 @@ logsumexp.domain("n m", axis=AXES, keepdims=BOTH)
 @primitive
 def softmax(x, /, axis=-1):
     """exp(x) / sum(exp(x)) over `axis`; over nothing but -inf it is 0, with gradient 0."""
-    lib = arrays.of(x)
-    e = lib.exp(x - finite_max(x, axis))
-    total = e.sum(axis=axis, keepdims=True)
-    return e / lib.where(total == 0, 1, total)
+    return kernels.softmax(x, axis)
 
 
-softmax.rules(x=lambda g, out, axis: out * (g - sum(g * out, axis, True)))
+def _softmax_x(g, out, axis):
+    if not isinstance(g, Tensor):
+        return kernels.softmax_backward(g, out, axis)
+    return out * (g - sum(g * out, axis, True))
+
+
+softmax.rules(x=_softmax_x)
 softmax.domain("n m", axis=(-1, 0, None, (0, 1)))
 softmax.domain("n m k", axis=(1, -1))
 
@@ -146,13 +149,12 @@ softmax.domain("n m k", axis=(1, -1))
 @primitive
 def log_softmax(x, /, axis=-1):
     """log(softmax(x)) over `axis`, without overflow; where softmax is 0 it is -inf, with gradient 0."""
-    lib = arrays.of(x)
-    shifted = x - finite_max(x, axis)
-    total = lib.exp(shifted).sum(axis=axis, keepdims=True)
-    return shifted - lib.log(lib.where(total == 0, 1, total))
+    return kernels.log_softmax(x, axis)
 
 
 def _log_softmax_x(g, out, axis):
+    if not isinstance(g, Tensor):
+        return kernels.log_softmax_backward(g, out, axis)
     alive = raw(out) != -math.inf
     g = where(alive, g, 0.0)
     return where(alive, g - exp(out) * sum(g, axis, True), 0.0)
