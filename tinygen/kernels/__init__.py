@@ -27,6 +27,7 @@ _COMPILED = {
     name: module
     for module, names in {
         "gemm": "matmul",
+        "indexing": "scatter_add",
         "optimizer": "adam sums_of_squares",
         "rows": "softmax softmax_backward log_softmax log_softmax_backward "
         "cross_entropy cross_entropy_backward",

@@ -12,7 +12,7 @@ from .. import arrays
 KERNELS = (
     "matmul convolve convolve_image convolve_kernel normalise normalise_backward rms_norm rms_norm_backward "
     "softmax softmax_backward log_softmax log_softmax_backward "
-    "cross_entropy cross_entropy_backward attention attention_backward adam sums_of_squares"
+    "cross_entropy cross_entropy_backward attention attention_backward scatter_add adam sums_of_squares"
 ).split()
 
 
@@ -251,6 +251,17 @@ def attention_backward(g, q, k, v, mask, out, log_total, causal, scale):
     ds = p * (lib.matmul(g, lib.swapaxes(v, -1, -2)) - (g * out).sum(axis=-1, keepdims=True))
     dq, dk = lib.matmul(ds, k) * scale, lib.matmul(lib.swapaxes(ds, -1, -2), q) * scale
     return dq, dk, lib.matmul(lib.swapaxes(p, -1, -2), g), ds
+
+
+# Indexing
+
+
+def scatter_add(x, index, shape):
+    """Zeros of `shape` with x added at `index`; places that are picked twice get both."""
+    lib = arrays.of(x)
+    out = lib.zeros(shape, x.dtype)
+    lib.add.at(out, index, x)
+    return out
 
 
 # Optimizers, over lists of arrays

@@ -1,6 +1,6 @@
 """Picking elements and putting them back: `getitem` and `scatter_add` are each other's derivative."""
 
-from ... import arrays
+from ... import arrays, kernels
 from ..domain import Values
 from ..engine import Tensor
 from ..primitive import composite, primitive
@@ -44,12 +44,10 @@ getitem.domain(
 @primitive
 def scatter_add(x, /, index, shape):
     """Zeros of `shape` with x added at `index`; places that are picked twice get both."""
-    lib = arrays.of(x)
-    out = lib.zeros(shape, x.dtype)
-    if _is_basic(index):
-        out[index] = x
-    else:
-        lib.add.at(out, index, x)
+    if not _is_basic(index):
+        return kernels.scatter_add(x, index, shape)
+    out = arrays.of(x).zeros(shape, x.dtype)
+    out[index] = x
     return out
 
 
