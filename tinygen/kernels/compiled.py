@@ -10,8 +10,8 @@
 The annotations are the signature: `Reads[n]` and `Writes[n]` are arrays of n axes and any strides in the
 kernel's dtype; `ReadsRows[n]` and `WritesRows[n]` are contiguous ones, and only of those a loop over elements
 becomes vector code (exp of 16 K takes 9 us, and 71 where the stride is a variable). `Scalar` is a number of
-that dtype, `Flag` and `Size` are a bool and an integer, `Integers[n]` is an array of int64 and `FlagsRows[n]` a
-contiguous one of bools. One function makes up to four machine codes, each when it is first needed: float32
+that dtype, `Flag` and `Size` are a bool and an integer, `Integers[n]` is an array of int64 and `FlagsRows[n]`
+a contiguous one of bools. One function makes up to four machine codes, each when it is first needed: float32
 and float64, with and without threads.
 
 Threads are Numba's own pool. `prange` shares out its iterations among them, and a kernel's iterations are

@@ -28,7 +28,7 @@ import numpy as np
 
 from . import vector_math
 from .compiled import FlagsRows, ReadsRows, Scalar, WritesRows, kernel, prange, suits
-from .vector_math import choose, log1p, normal, scalar
+from .vector_math import choose, decay, log1p, normal, scalar
 
 # The loops
 
@@ -247,7 +247,7 @@ def leaky_relu_backward(g, x, slope):
 
 @over_arrays
 def bce_with_logits(logits, targets):
-    return choose(logits > 0.0, logits, 0.0) - logits * targets + log1p(vector_math.exp(-abs(logits)))
+    return choose(logits > 0.0, logits, 0.0) - logits * targets + log1p(decay(-abs(logits)))
 
 
 @over_arrays
