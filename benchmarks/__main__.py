@@ -9,6 +9,7 @@ slower by more than the noise.
 """
 
 import argparse
+import contextlib
 import importlib
 import json
 import os
@@ -106,17 +107,21 @@ def measured(name, effort, quick):
         return memory(quick)
     from . import cases
 
-    chosen = list(importlib.import_module(f".{name}", __package__).cases())
+    places, every = range(len(cases.cases_of(name))), cases.cases_of(name)
     if quick:
-        chosen = smallest(chosen)
-    found = cases.libraries()
-    return {case.name.strip(): cases.measured(case, found, effort) for case in chosen}
+        places = smallest(every)
+    with contextlib.ExitStack() as stack:
+        benches = {
+            library: stack.enter_context(contextlib.closing(cases.Worker(library)))
+            for library in cases.installed()
+        }
+        return {every[i].name.strip(): cases.measured(name, i, benches, effort) for i in places}
 
 
-def smallest(chosen):
-    """The least case of each kind."""
-    kinds = dict.fromkeys(case.kind for case in chosen)
-    return [min((c for c in chosen if c.kind == kind), key=lambda c: c.work) for kind in kinds]
+def smallest(every):
+    """The places of the least case of each kind."""
+    kinds = dict.fromkeys(case.kind for case in every)
+    return [min((c.work, i) for i, c in enumerate(every) if c.kind == kind)[1] for kind in kinds]
 
 
 def memory(quick):

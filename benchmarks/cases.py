@@ -6,18 +6,25 @@ What was chosen, so that nobody is favoured:
   a result in memory: JAX is waited for. Each is written as its users write it.
 - Results are compared with those of plain NumPy in float64 before anything is timed.
 - Forward alone keeps nothing for a backward; backward alone runs again and again on what one forward kept.
-- A sample is a batch of calls of at least 10 ms. Pools of two libraries in one process disturb each other:
-  OpenMP's threads and OpenBLAS's go on spinning for a while after a call, and take the cores from the next
-  candidate. So before its batch a candidate waits for 20 ms in which nobody works, and then runs for 2 ms
-  untimed, which wakes its own threads and fetches its data.
+- Each library has a process of its own, and they take turns. In one process the threads of two OpenMP pools
+  and of OpenBLAS end up on one core, and stay there: a product of 60 us took 8 ms, whoever computed it.
+- OpenMP's threads, ours and PyTorch's, are bound to cores. After a pause they may wake up on the same one,
+  where one spins while the other works: 240 us became 4.4 ms, and of PyTorch 600 us became 1.2 ms.
+- A sample is a batch of calls of at least 10 ms. Threads go on spinning for a while after a call: so before
+  its batch a library waits for 20 ms in which nobody works (OpenBLAS's spin that long: without the pause its
+  successor took 300 us for those 60), and then runs for 2 ms untimed, which wakes its own threads and fetches
+  its data.
 - A library's first call, in which it compiles, is timed apart.
 """
 
 import contextlib
 import functools
+import importlib
 import importlib.util
+import multiprocessing
 import os
 import time
+import traceback
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -165,9 +172,88 @@ class JAX:
         return lambda: jax.block_until_ready(pull(pullback, g))
 
 
-def libraries():
-    """One of each that is installed, ours first."""
-    return [kind() for kind in (Tinygen, NumPy, PyTorch, JAX) if importlib.util.find_spec(kind.package)]
+LIBRARIES = {library.name: library for library in (Tinygen, NumPy, PyTorch, JAX)}
+
+
+def installed():
+    """The names of those that are here, ours first."""
+    return [name for name, library in LIBRARIES.items() if importlib.util.find_spec(library.package)]
+
+
+@functools.lru_cache(maxsize=1)
+def cases_of(family):
+    """All cases of a family; in every process the same, on the same arrays."""
+    return list(importlib.import_module(f".{family}", __package__).cases())
+
+
+class Bench:
+    """Where one library works."""
+
+    def __init__(self, name):
+        self.library, self.turn = LIBRARIES[name](), None
+
+    def prepare(self, family, place, effort):
+        """Compute a case for the first time: (seconds, results), or None where the library cannot."""
+        case = cases_of(family)[place]
+        if self.library.name not in case.functions and self.library.name != "NumPy":
+            return None
+        candidate = case.candidate(self.library)
+        start = time.perf_counter()
+        results = candidate()
+        took = time.perf_counter() - start
+        results = [x.copy() for x in as_arrays(results)]  # before a later call changes them in place
+        self.turn = turn(candidate, effort)
+        return took, results
+
+    def sample(self):
+        """Seconds a call."""
+        return self.turn()
+
+
+class Worker:
+    """A bench in a process of its own, which ends when this is closed."""
+
+    def __init__(self, name):
+        context = multiprocessing.get_context("spawn")
+        self.name, (self.pipe, theirs) = name, context.Pipe()
+        self.process = context.Process(target=_serve, args=(name, theirs), daemon=True)
+        self.process.start()
+        theirs.close()
+
+    def prepare(self, *args):
+        return self._ask("prepare", *args)
+
+    def sample(self):
+        return self._ask("sample")
+
+    def _ask(self, *request):
+        try:
+            self.pipe.send(request)
+            answer = self.pipe.recv()
+        except (EOFError, OSError):
+            self.process.join()
+            raise RuntimeError(f"{self.name}: its process ended with {self.process.exitcode}") from None
+        if isinstance(answer, Exception):
+            raise RuntimeError(f"{self.name}: {answer}")
+        return answer
+
+    def close(self):
+        self.pipe.close()
+        self.process.join()
+
+
+def _serve(name, pipe):
+    os.environ.setdefault("OMP_PROC_BIND", "true")  # OpenMP reads it when the library is imported
+    bench = Bench(name)
+    with contextlib.suppress(EOFError):
+        while True:
+            method, *args = pipe.recv()
+            try:
+                answer = getattr(bench, method)(*args)
+            except Exception as error:
+                traceback.print_exc()
+                answer = RuntimeError(repr(error))  # the error itself may not travel
+            pipe.send(answer)
 
 
 # Checking and timing
@@ -209,32 +295,28 @@ class Effort(NamedTuple):
     warmup: float = 0.002
 
 
-def measured(case, libraries, effort):
-    """Check a case, then time it: what goes into the JSON.
+def measured(family, place, benches, effort):
+    """Check a case, then time it in turns: what goes into the JSON.
+
+    Args:
+        benches: name -> a Bench, or a Worker.
 
     Raises:
         Unequal: a library computes something else.
     """
-    truth, first, samples = case.truth(), {}, {}
-    for library in libraries:
-        if library.name in case.functions or library.name == "NumPy":
-            candidate = case.candidate(library)
-            start = time.perf_counter()
-            result = candidate()
-            first[library.name] = time.perf_counter() - start
-            check(f"{case.name}: {library.name}", result, truth, case.tolerance)
-            samples[library.name] = candidate
-    return record(case, samples, effort, first)
-
-
-def record(case, candidates, effort, first=None):
-    """Time candidates, functions without arguments, in turns."""
-    turns = {name: turn(candidate, effort) for name, candidate in candidates.items()}
+    case = cases_of(family)[place]
+    truth, first, turns = case.truth(), {}, {}
+    for name, bench in benches.items():
+        prepared = bench.prepare(family, place, effort)
+        if prepared is not None:
+            first[name], results = prepared
+            check(f"{case.name}: {name}", results, truth, case.tolerance)
+            turns[name] = bench.sample
     return {
         "unit": case.unit,
         "work": case.work,
         "traffic": case.traffic,
-        "first": first or {},
+        "first": first,
         "seconds": measure.interleave(turns, rounds=effort.rounds),
     }
 

@@ -1,6 +1,6 @@
 """The benchmarks: taking turns, ratios within a round; what is unequal, or became slower, is caught."""
 
-import importlib
+import contextlib
 import json
 
 import numpy as np
@@ -145,19 +145,35 @@ def tiny(scale=1.0):
 
 def test_what_is_unequal_is_not_timed(monkeypatch):
     monkeypatch.setattr(cases.Case, "truth", lambda case: RIGHT)
+    monkeypatch.setattr(cases, "cases_of", lambda family: [tiny(), tiny(1.01)])
     effort = cases.Effort(rounds=2, sample=1e-5, pause=0, warmup=0)
-    found = [cases.Tinygen(), cases.NumPy()]
-    assert set(cases.measured(tiny(), found, effort)["seconds"]) == {"tinygen", "NumPy"}
-    monkeypatch.setattr(cases, "turn", None)
+    benches = {name: cases.Bench(name) for name in ("tinygen", "NumPy")}
+    found = cases.measured("tiny", 0, benches, effort)
+    assert set(found["seconds"]) == set(found["first"]) == {"tinygen", "NumPy"}
+    monkeypatch.setattr(cases, "turn", lambda *args: lambda: pytest.fail("timed"))
     with pytest.raises(cases.Unequal, match="tiny forward: tinygen: result 0 is off"):
-        cases.measured(tiny(1.01), found, effort)
+        cases.measured("tiny", 1, benches, effort)
+
+
+def test_a_library_works_in_a_process_of_its_own():
+    effort = cases.Effort(rounds=1, sample=1e-5, pause=0, warmup=0)
+    with contextlib.closing(cases.Worker("NumPy")) as worker:
+        first, (result,) = worker.prepare("rows", 1, effort)
+        cases.check("NumPy", [result], cases.cases_of("rows")[1].truth(), 1e-6)
+        assert first > 0 and worker.sample() > 0
+        with pytest.raises(RuntimeError, match="NumPy: IndexError"):
+            worker.prepare("rows", 1000, effort)
+        worker.process.kill()
+        with pytest.raises(RuntimeError, match="NumPy: its process ended with"):
+            worker.sample()
 
 
 @pytest.mark.parametrize("family", benchmarks_main.FAMILIES)
 def test_the_smallest_case_of_each_kind_agrees_with_the_reference(family):
-    chosen = list(importlib.import_module(f"benchmarks.{family}").cases())
-    assert len({case.name for case in chosen}) == len(chosen)
-    for case in benchmarks_main.smallest(chosen):
+    every = cases.cases_of(family)
+    assert len({case.name for case in every}) == len(every)
+    for i in benchmarks_main.smallest(every):
+        case = every[i]
         cases.check(case.name, case.candidate(cases.Tinygen())(), case.truth(), case.tolerance)
 
 
