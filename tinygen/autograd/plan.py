@@ -100,6 +100,8 @@ def _keeper(primitive, asked, tracked):
         base = name.removesuffix("_shape")
         if name == "out":
             pick, owner = itemgetter(count), "out"
+        elif name == "tracked":
+            pick, owner = (lambda values: tracked), None
         elif name in primitive.saves:
             pick, owner = itemgetter(count + 1 + primitive.saves.index(name)), None
         elif base == primitive.variadic:

@@ -11,6 +11,7 @@ further parameters say what the tape must keep for it:
     x         an input                   axis   an attribute's value in this call
     x_shape   only that input's shape    i      for variadic inputs, the position of this one
     out       the result                 lse    an extra result of a fused forward (see `saves`)
+    tracked   for each input, whether a gradient is wanted at all
 
 A plain backward hands arrays to the rules; with create_graph=True it hands them Tensors, and the same lines
 record themselves: one rule serves every order.
@@ -126,7 +127,7 @@ class Primitive:
             TypeError: a rule for something that is no input, or one that asks for a name that there is not.
         """
         shapes = [f"{name}_shape" for name in self.inputs]
-        known = {*self.inputs, *shapes, *self.attributes, *self.saves, "out"}
+        known = {*self.inputs, *shapes, *self.attributes, *self.saves, "out", "tracked"}
         if self.variadic:
             known.add("i")
         found = {}

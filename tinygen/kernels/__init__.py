@@ -26,6 +26,7 @@ __all__ = ["Geometry", "accelerated", "implementations", "may_see", "most_thread
 _COMPILED = {
     name: module
     for module, names in {
+        "fused_attention": "attention attention_backward",
         "gemm": "matmul",
         "indexing": "scatter_add",
         "optimizer": "adam sums_of_squares",

@@ -218,7 +218,7 @@ def _fingerprint():
 def _compiled(function, kinds, dtype, threads):
     """Make, or load, the machine code for one dtype, with or without threads."""
     if config.DISABLE_JIT:
-        return function
+        return np.errstate(all="ignore")(function)  # machine code does not warn either
     keep_freed_memory()
     signature = types.void(*[kind(dtype) for kind in kinds])
     options = {"nogil": True, "error_model": "numpy", "fastmath": ARITHMETIC, "parallel": threads}

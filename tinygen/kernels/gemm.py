@@ -22,6 +22,8 @@ Blocks depend on the shapes alone, and a number of C is the sum of the same part
 computes it: the same bits for any number of threads.
 """
 
+import math
+
 import numpy as np
 
 from .compiled import Reads, ReadsRows, Size, WritesRows, kernel, prange, suits
@@ -146,7 +148,7 @@ def _batch(a, b, bias):
     if not out.size or not k:
         out[...] = 0 if bias is None else bias
         return out
-    a, b = _with_four_axes(a, batch), _with_four_axes(b, batch)
+    a, b = with_four_axes(a, batch), with_four_axes(b, batch)
     bias = np.empty(0, a.dtype) if bias is None else np.ascontiguousarray(bias)
     width = _even(n, WIDTH, 16)
     others = a.shape[0] * a.shape[1] * -(-n // width)
@@ -156,10 +158,10 @@ def _batch(a, b, bias):
     return out
 
 
-def _with_four_axes(x, batch):
+def with_four_axes(x, batch):
     """x as a batch of two axes and a matrix; a copy only where more axes do not merge into one."""
     if len(batch) > 2:
-        return np.broadcast_to(x, (*batch, *x.shape[-2:])).reshape(1, -1, *x.shape[-2:])
+        return np.broadcast_to(x, (*batch, *x.shape[-2:])).reshape(1, math.prod(batch), *x.shape[-2:])
     return np.broadcast_to(x, ((1, 1, *batch)[-2:]) + x.shape[-2:])
 
 

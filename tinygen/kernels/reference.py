@@ -243,14 +243,17 @@ def attention(q, k, v, mask, causal, scale):
     return out, lib.where(total == 0, -math.inf, lib.log(lib.where(total == 0, 1, total)) + top)
 
 
-def attention_backward(g, q, k, v, mask, out, log_total, causal, scale):
-    """With weights P and dS = P (g v^T - sum(g out)): dq = dS k scale, dk = dS^T q scale, dv = P^T g."""
+def attention_backward(g, q, k, v, mask, out, log_total, causal, scale, mask_too=True):
+    """With weights P and dS = P (g v^T - sum(g out)): dq = dS k scale, dk = dS^T q scale, dv = P^T g.
+
+    Of numbers added to the scores the gradient is dS, computed if `mask_too`.
+    """
     lib = arrays.of(q)
     scores = _scores(q, k, mask, causal, scale)
     p = lib.exp(scores - lib.where(log_total == -math.inf, 0, log_total))
     ds = p * (lib.matmul(g, lib.swapaxes(v, -1, -2)) - (g * out).sum(axis=-1, keepdims=True))
     dq, dk = lib.matmul(ds, k) * scale, lib.matmul(lib.swapaxes(ds, -1, -2), q) * scale
-    return dq, dk, lib.matmul(lib.swapaxes(p, -1, -2), g), ds
+    return dq, dk, lib.matmul(lib.swapaxes(p, -1, -2), g), ds if mask_too else None
 
 
 # Indexing

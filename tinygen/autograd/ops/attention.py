@@ -57,8 +57,9 @@ def attention(q, k, v, mask=None, *, causal=False, scale=None):
     return kernels.attention(q, k, v, mask, causal, _scale(scale, q))
 
 
-def _attention_all(g, q, k, v, mask, out, log_total, causal, scale):
-    return kernels.attention_backward(g, q, k, v, mask, out, log_total, causal, _scale(scale, q))
+def _attention_all(g, q, k, v, mask, out, log_total, tracked, causal, scale):
+    kept = q, k, v, mask, out, log_total
+    return kernels.attention_backward(g, *kept, causal, _scale(scale, q), tracked[3])
 
 
 attention.rules(all=_attention_all)
