@@ -291,7 +291,7 @@ class Effort(NamedTuple):
 
     rounds: int = 20
     sample: float = 0.010
-    pause: float = 0.020
+    pause: float = 0.040
     warmup: float = 0.002
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tinygen import kernels
 from tinygen.kernels import gemm, packing, tile
-from tinygen.kernels.compiled import Flag, Reads, Size, Writes, kernel
+from tinygen.kernels.compiled import Flag, Integers, Reads, Size, Writes, kernel
 from tinygen.testing import strategies
 
 DTYPES = np.float32, np.float64
@@ -142,6 +142,67 @@ def test_a_tile_writes_what_its_twin_writes_and_nothing_else(dtype, more, kind, 
     for i in range(tile.ROWS):
         outside[2 + i * ldc : 2 + i * ldc + (wide // tile.VECTORS if kind == 1 else wide)] = False
     np.testing.assert_array_equal(c[outside], twins[1][outside])
+
+
+@kernel
+def _run_gathering(
+    a: Reads[1],
+    rows: Integers[1],
+    steps: Integers[1],
+    b: Reads[1],
+    starts: Integers[1],
+    c: Writes[1],
+    ldc: Size,
+    more: Flag,
+    short: Flag,
+):
+    operands = tile.at(a, 1), tile.at(rows, 0), tile.at(steps, 0), tile.at(b, 1), tile.at(starts, 0)
+    if short:
+        tile.short_gathering_tile(*operands, tile.at(c, 2), ldc, len(steps), more)
+    else:
+        tile.gathering_tile(*operands, tile.at(c, 2), ldc, len(steps), more)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("more", [False, True])
+@pytest.mark.parametrize("short", [False, True])
+@pytest.mark.parametrize("length", [1, 2, 33])
+def test_a_gathering_tile_goes_by_its_tables(dtype, more, short, length):
+    rng = np.random.default_rng(length)
+    a, b, c = (rng.standard_normal(2000).astype(dtype) for _ in range(3))
+    height, wide = tile.SHORT if short else tile.ROWS, tile.columns_in_numpy(c)
+    rows, steps, starts = (rng.integers(0, 900, n) for n in (height, length, length))
+    mine, ldc = c.copy(), wide + 3
+    _run_gathering(a, rows, steps, b, starts, mine, ldc, more, short, work=0)
+    right = c.copy()
+    block = right[2 : 2 + height * ldc].reshape(height, ldc)[:, :wide]
+    product = a[1 + np.add.outer(rows, steps)] @ b[1 + np.add.outer(starts, np.arange(wide))]
+    block[...] = block + product if more else product
+    np.testing.assert_allclose(mine, right, rtol=0, atol=NEAR[dtype] * 4 * length)
+    outside = np.ones(len(c), bool)
+    for i in range(height):
+        outside[2 + i * ldc : 2 + i * ldc + wide] = False
+    np.testing.assert_array_equal(mine[outside], c[outside])
+    twin = c.copy()
+    tables = (a, 1), (rows, 0), (steps, 0), (b, 1), (starts, 0)
+    tile.gathering_tile_in_numpy(*tables, (twin, 2), ldc, length, more, height=height)
+    np.testing.assert_allclose(twin, right, rtol=0, atol=NEAR[dtype] * 4 * length)
+
+
+@kernel
+def _run_move(x: Reads[1], step: Size, out: Writes[1], gap: Size, count: Size):
+    packing.move(tile.at(x, 1), step, tile.at(out, 2), gap, count)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("step, gap", [(1, 1), (2, 1), (1, 2), (3, 1), (2, 2)])
+@pytest.mark.parametrize("count", [0, 1, 3, 15, 16, 17, 40])
+def test_a_move_takes_and_writes_what_counts(dtype, step, gap, count):
+    x, out = np.arange(200, dtype=dtype), np.full(200, -1, dtype)
+    right = out.copy()
+    right[2 : 2 + count * gap : gap] = x[1 : 1 + count * step : step]
+    _run_move(x, step, out, gap, count, work=0)
+    np.testing.assert_array_equal(out, right)
 
 
 @kernel

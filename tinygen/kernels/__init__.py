@@ -27,6 +27,7 @@ _COMPILED = {
     name: module
     for module, names in {
         "fused_attention": "attention attention_backward",
+        "convolution": "convolve convolve_image convolve_kernel",
         "gemm": "matmul",
         "indexing": "scatter_add",
         "optimizer": "adam sums_of_squares",

@@ -9,6 +9,8 @@ element by element does 0.8 to 1.1 a nanosecond, for the compiler cannot know th
 So these are written in vectors, as the tile is:
 
     copy        some contiguous elements, through registers                         5 to 8 elements a ns
+    move        a row of any length, or every second element of one, or into every second place; a mask
+                says which lanes of a vector are read and written
     transpose   a square of vectors, as many as a vector has lanes, by exchanges:
                 in the round of distance h, vectors i and i + h swap the halves
                 of each 2h x 2h square that lie off its diagonal; h = 4, 2, 1       7 to 8 elements a ns
@@ -21,7 +23,7 @@ from numba.extending import intrinsic
 from .compiled import inner
 from .tile import ROWS, VECTOR_BYTES, VECTORS, at, columns, get, lanes_of, memory, prefetch, put, scalar_of
 
-__all__ = ["pack_a", "pack_b", "panel_height"]
+__all__ = ["move", "pack_a", "pack_b", "panel_height"]
 
 
 def _copy(width_of):
@@ -74,6 +76,57 @@ def _transpose(typing, source, lds, target, ldt):
     return types.void(source, types.int64, target, types.int64), generate
 
 
+def _move(step, gap):
+    """move(source, target, count): target[i * gap] = source[i * step] for i < count, a vector at most."""
+
+    @intrinsic
+    def move(typing, source, target, count):
+        dtype = source.dtype
+        lanes, size, index, integer = lanes_of(dtype), dtype.bitwidth // 8, ir.IntType(32), ir.IntType(64)
+
+        def generate(context, build, signature, arguments):
+            source, target, count = arguments
+            vector, bits = ir.VectorType(scalar_of(dtype), lanes), ir.VectorType(ir.IntType(1), lanes)
+            pointer, none = vector.as_pointer(), ir.Constant(vector, ir.Undefined)
+
+            def place(first, h):
+                return build.bitcast(build.gep(first, [integer(h * lanes)]), pointer)
+
+            def pick(x, y, places):
+                return build.shuffle_vector(
+                    x, y, ir.Constant(ir.VectorType(index, lanes), list(map(index, places)))
+                )
+
+            def wanted(h, apart):
+                """Which lanes of vector h, as bits: every `apart`-th, up to the last that counts."""
+                numbers = ir.VectorType(integer, lanes)
+                end = build.insert_element(ir.Constant(numbers, ir.Undefined), count, index(0))
+                end = pick(end, end, [0] * lanes)
+                lane = [h * lanes + i for i in range(lanes)]
+                early = build.icmp_signed("<", ir.Constant(numbers, [integer(n // apart) for n in lane]), end)
+                return build.and_(early, ir.Constant(bits, [bits.element(n % apart == 0) for n in lane]))
+
+            def masked(name, result, *values):
+                name = f"llvm.masked.{name}.v{lanes}f{dtype.bitwidth}.p0"
+                kind = ir.FunctionType(result, [value.type for value in values])
+                function = build.module.globals.get(name) or ir.Function(build.module, kind, name)
+                return build.call(function, values)
+
+            align = index(size)
+            found = [
+                masked("load", vector, place(source, h), align, wanted(h, step), none) for h in range(step)
+            ]
+            found = pick(found[0], found[-1], [i * step for i in range(lanes)])
+            for h in range(gap):
+                part = pick(found, none, [(h * lanes + i) // gap for i in range(lanes)])
+                masked("store", ir.VoidType(), part, place(target, h), align, wanted(h, gap))
+            return context.get_dummy_value()
+
+        return types.void(source, target, types.int64), generate
+
+    return move
+
+
 def _constant(value_of):
     @intrinsic
     def constant(typing, array):
@@ -90,6 +143,7 @@ def _height_of(dtype):
 
 
 def _lanes_in_numpy(array):
+    array = array[0] if isinstance(array, tuple) else array
     return VECTOR_BYTES // array.itemsize
 
 
@@ -105,6 +159,14 @@ def _copy_in_numpy(width_of):
     return copy
 
 
+def _move_in_numpy(step, gap):
+    def move(source, target, count):
+        count = min(count, _lanes_in_numpy(source[0]))
+        memory(target, (count,), (gap,))[...] = memory(source, (count,), (step,))
+
+    return move
+
+
 def _transpose_in_numpy(source, lds, target, ldt):
     square = (_lanes_in_numpy(source[0]),) * 2
     memory(target, square, (ldt, 1))[...] = memory(source, square, (1, lds))
@@ -113,9 +175,29 @@ def _transpose_in_numpy(source, lds, target, ldt):
 if config.DISABLE_JIT:
     lanes, panel_height, transpose = _lanes_in_numpy, _height_in_numpy, _transpose_in_numpy
     copy_row, copy_column = _copy_in_numpy(columns), _copy_in_numpy(panel_height)
+    move_some, move_every_second, move_to_every_second = map(_move_in_numpy, (1, 2, 1), (1, 1, 2))
 else:
     lanes, panel_height, transpose = _constant(lanes_of), _constant(_height_of), _transpose
     copy_row, copy_column = _copy(lambda dtype: VECTORS * lanes_of(dtype)), _copy(_height_of)
+    move_some, move_every_second, move_to_every_second = map(_move, (1, 2, 1), (1, 1, 2))
+
+
+@inner
+def move(source, step, target, gap, count):
+    """target[i * gap] = source[i * step] for i < count."""
+    wide = lanes(source)
+    if step == 1 and gap == 1:
+        for i in range(0, count, wide):
+            move_some(at(source, i), at(target, i), count - i)
+    elif step == 2 and gap == 1:
+        for i in range(0, count, wide):
+            move_every_second(at(source, 2 * i), at(target, i), count - i)
+    elif step == 1 and gap == 2:
+        for i in range(0, count, wide):
+            move_to_every_second(at(source, i), at(target, 2 * i), count - i)
+    else:
+        for i in range(count):
+            put(target, i * gap, get(source, i * step))
 
 
 @inner

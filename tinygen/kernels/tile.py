@@ -14,6 +14,9 @@ the 12 vectors of C never leave their registers while K runs.
     B    rows of contiguous vectors: element (k, j) is b[k * ldb + j].
     C    rows of contiguous vectors: element (i, j) is c[i * ldc + j]; set, or added to if `more`.
 
+A gathering tile takes tables in place of the distances row, step and ldb: element (i, k) of A is
+a[rows[i] + steps[k]], and element (k, j) of B is b[starts[k] + j]. That is what a convolution needs.
+
 a, b and c are pointers, as in C: `at(array, n)` points n elements after the first of an array, whatever its
 shape and strides, and so do `at(pointer, n)` and `get(pointer, n)`, the element there. Nothing checks bounds.
 
@@ -34,7 +37,20 @@ from llvmlite import binding, ir
 from numba import config, types
 from numba.extending import intrinsic
 
-__all__ = ["ROWS", "at", "columns", "get", "narrow_tile", "packing_tile", "prefetch", "put", "tile"]
+__all__ = [
+    "ROWS",
+    "SHORT",
+    "at",
+    "columns",
+    "gathering_tile",
+    "get",
+    "narrow_tile",
+    "packing_tile",
+    "prefetch",
+    "put",
+    "short_gathering_tile",
+    "tile",
+]
 
 
 def _shape():
@@ -53,6 +69,7 @@ def _shape():
 
 
 ROWS, VECTORS, VECTOR_BYTES = _shape()
+SHORT = -(-ROWS // 3)  # rows of a short tile, for what is left at the end
 AHEAD = 24  # rows of B that lie apart come from memory in the time of so many: 384 x 2048 x 1536 gains 3 %
 
 _INTEGER, _INDEX, _BIT = ir.IntType(64), ir.IntType(32), ir.IntType(1)
@@ -112,18 +129,19 @@ def _prefetch(typing, pointer, offset):
     return types.void(pointer, types.int64), generate
 
 
-def _function(module, dtype, vectors, keeps):
+def _function(module, dtype, rows, vectors, keeps, gathers):
     """The tile for a dtype in an LLVM module: written there once, called from everywhere in it."""
-    name = f"tinygen_tile_{dtype}_{vectors}_{keeps}"
+    name = f"tinygen_tile_{dtype}_{rows}_{vectors}_{keeps}_{gathers}"
     if name in module.globals:
         return module.globals[name]
     scalar, lanes = scalar_of(dtype), lanes_of(dtype)
     vector, pointer = ir.VectorType(scalar, lanes), scalar.as_pointer()
     zeros, undefined = ir.Constant(vector, [scalar(0)] * lanes), ir.Constant(vector, ir.Undefined)
     first_lane = ir.Constant(ir.VectorType(_INDEX, lanes), [_INDEX(0)] * lanes)
-    cells = [(i, j) for i in range(ROWS) for j in range(vectors)]
+    cells = [(i, j) for i in range(rows) for j in range(vectors)]
 
-    operands = [pointer, _INTEGER, _INTEGER, pointer, _INTEGER, pointer, pointer, _INTEGER, _INTEGER, _BIT]
+    apart = _INTEGER.as_pointer() if gathers else _INTEGER  # how far: a table, or a number
+    operands = [pointer, apart, apart, pointer, apart, pointer, pointer, _INTEGER, _INTEGER, _BIT]
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), operands), name)
     function.linkage = "internal"
     function.attributes.add("noinline")
@@ -139,14 +157,17 @@ def _function(module, dtype, vectors, keeps):
     def load(base, j):
         return build.load(vector_at(base, j), align=dtype.bitwidth // 8)
 
+    def place(apart, i):
+        return build.load(build.gep(apart, [i])) if gathers else build.mul(apart, i)
+
     def spread(element):
         return build.shuffle_vector(
             build.insert_element(undefined, element, _INDEX(0)), undefined, first_lane
         )
 
     # for k in range(length): sums[i, j] += A[i, k] B[k, vector j]
-    a_rows = [build.gep(a, [build.mul(row, _INTEGER(i))]) for i in range(ROWS)]
-    c_rows = [build.gep(c, [build.mul(ldc, _INTEGER(i))]) for i in range(ROWS)]
+    a_rows = [build.gep(a, [place(row, _INTEGER(i))]) for i in range(rows)]
+    c_rows = [build.gep(c, [build.mul(ldc, _INTEGER(i))]) for i in range(rows)]
     for c_row in c_rows:
         for j in {0, vectors - 1}:
             _emit_prefetch(build, vector_at(c_row, j))
@@ -154,7 +175,7 @@ def _function(module, dtype, vectors, keeps):
     build.position_at_end(loop)
     k = build.phi(_INTEGER)
     sums = {cell: build.phi(vector) for cell in cells}
-    b_row, column = build.gep(b, [build.mul(k, ldb)]), build.mul(k, step)
+    b_row, column = build.gep(b, [place(ldb, k)]), place(step, k)
     b_vectors = [load(b_row, j) for j in range(vectors)]
     if keeps:
         for j in {0, vectors - 1}:
@@ -188,11 +209,11 @@ def _function(module, dtype, vectors, keeps):
     return function
 
 
-def _tile_of(vectors, keeps=False):
+def _tile_of(vectors, keeps=False, rows=ROWS, gathers=False):
     def generate(context, build, signature, arguments):
         a, row, step, b, ldb, *panel, c, ldc, length, more = arguments
         more = build.trunc(more, _BIT) if more.type != _BIT else more
-        function = _function(build.module, signature.args[0].dtype, vectors, keeps)
+        function = _function(build.module, signature.args[0].dtype, rows, vectors, keeps, gathers)
         build.call(function, [a, row, step, b, ldb, *(panel or [b]), c, ldc, length, more])
         return context.get_dummy_value()
 
@@ -207,7 +228,8 @@ def _tile_of(vectors, keeps=False):
 
         @intrinsic
         def tile(typing, a, row, step, b, ldb, c, ldc, length, more):
-            return types.void(a, integer, integer, b, integer, c, integer, integer, flag), generate
+            row, step, ldb = (row, step, ldb) if gathers else (integer, integer, integer)
+            return types.void(a, row, step, b, ldb, c, integer, integer, flag), generate
 
     return tile
 
@@ -251,6 +273,21 @@ def packing_tile_in_numpy(a, row, step, b, ldb, panel, c, ldc, length, more):
     tile_in_numpy(a, row, step, b, ldb, c, ldc, length, more)
 
 
+def gathering_tile_in_numpy(a, rows, steps, b, starts, c, ldc, length, more, height=ROWS):
+    """The tile with tables for A and B."""
+    rows, steps, starts = [
+        memory(t, (n,), (1,)) for t, n in ((rows, height), (steps, length), (starts, length))
+    ]
+    in_a, in_b = np.add.outer(rows, steps), np.add.outer(starts, np.arange(columns_in_numpy(c[0])))
+    product = _taken(a, in_a) @ _taken(b, in_b)
+    block = memory(c, product.shape, (ldc, 1))
+    block[...] = block + product if more else product
+
+
+def _taken(pointer, places):
+    return memory(pointer, (places.max() + 1,), (1,))[places]
+
+
 def columns_in_numpy(array):
     """How many columns a tile of such an array has."""
     return VECTORS * VECTOR_BYTES // array.itemsize
@@ -266,7 +303,7 @@ def memory(pointer, shape, strides):
             self.array = array  # kept alive
             self.__array_interface__ = {
                 **interface,
-                "data": (interface["data"][0] + offset * size, interface["data"][1]),
+                "data": (interface["data"][0] + int(offset) * size, interface["data"][1]),
                 "shape": shape,
                 "strides": tuple(size * stride for stride in strides),
             }
@@ -281,7 +318,10 @@ if config.DISABLE_JIT:
         pass
 
     tile, narrow_tile = tile_in_numpy, functools.partial(tile_in_numpy, vectors=1)
-    packing_tile = packing_tile_in_numpy
+    packing_tile, gathering_tile = packing_tile_in_numpy, gathering_tile_in_numpy
+    short_gathering_tile = functools.partial(gathering_tile_in_numpy, height=SHORT)
 else:
     at, get, put, columns, prefetch = _at, _get, _put, _columns, _prefetch
     tile, narrow_tile, packing_tile = _tile_of(VECTORS), _tile_of(1), _tile_of(VECTORS, keeps=True)
+    gathering_tile = _tile_of(VECTORS, gathers=True)
+    short_gathering_tile = _tile_of(VECTORS, rows=SHORT, gathers=True)
