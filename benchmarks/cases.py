@@ -8,12 +8,11 @@ What was chosen, so that nobody is favoured:
 - Forward alone keeps nothing for a backward; backward alone runs again and again on what one forward kept.
 - Each library has a process of its own, and they take turns. In one process the threads of two OpenMP pools
   and of OpenBLAS end up on one core, and stay there: a product of 60 us took 8 ms, whoever computed it.
-- OpenMP's threads, ours and PyTorch's, are bound to cores. After a pause they may wake up on the same one,
-  where one spins while the other works: 240 us became 4.4 ms, and of PyTorch 600 us became 1.2 ms.
-- A sample is a batch of calls of at least 10 ms. Threads go on spinning for a while after a call: so before
-  its batch a library waits for 20 ms in which nobody works (OpenBLAS's spin that long: without the pause its
-  successor took 300 us for those 60), and then runs for 2 ms untimed, which wakes its own threads and fetches
-  its data.
+- Threads of OpenMP, ours and PyTorch's, and of OpenBLAS are bound to cores. After a pause two may wake up on
+  one, where one spins while the other works: 240 us became 4.4 ms, and of PyTorch 600 us became 1.2 ms.
+- A sample is a batch of calls of at least 10 ms. Threads go on spinning for a while after a call, OpenBLAS's
+  unless told otherwise so long that the next library took twice its time. So before its batch a library waits
+  for 20 ms in which nobody works, and then runs for 10 ms untimed, in which its threads wake up and spread.
 - A library's first call, in which it compiles, is timed apart.
 """
 
@@ -210,6 +209,19 @@ class Bench:
         return self.turn()
 
 
+# For the libraries' threads, which read it when they are loaded: each keeps to its core, and goes to sleep
+# 2 ** 20 cycles after its work, which is longer than any pause between calls.
+GOOD_NEIGHBOURS = {"OMP_PROC_BIND": "true", "OPENBLAS_THREAD_TIMEOUT": "20"}
+
+
+def bind_threads():
+    """What OMP_PROC_BIND does, for OpenBLAS, which started its threads when NumPy was imported."""
+    if hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        for i, thread in enumerate(sorted(map(int, os.listdir("/proc/self/task")))):
+            os.sched_setaffinity(thread, {cores[i % len(cores)]})
+
+
 class Worker:
     """A bench in a process of its own, which ends when this is closed."""
 
@@ -217,7 +229,13 @@ class Worker:
         context = multiprocessing.get_context("spawn")
         self.name, (self.pipe, theirs) = name, context.Pipe()
         self.process = context.Process(target=_serve, args=(name, theirs), daemon=True)
-        self.process.start()
+        before = dict(os.environ)
+        os.environ.update(GOOD_NEIGHBOURS)
+        try:
+            self.process.start()
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
         theirs.close()
 
     def prepare(self, *args):
@@ -243,8 +261,9 @@ class Worker:
 
 
 def _serve(name, pipe):
-    os.environ.setdefault("OMP_PROC_BIND", "true")  # OpenMP reads it when the library is imported
     bench = Bench(name)
+    if name == "NumPy":
+        bind_threads()
     with contextlib.suppress(EOFError):
         while True:
             method, *args = pipe.recv()
@@ -291,8 +310,8 @@ class Effort(NamedTuple):
 
     rounds: int = 20
     sample: float = 0.010
-    pause: float = 0.040
-    warmup: float = 0.002
+    pause: float = 0.020
+    warmup: float = 0.010
 
 
 def measured(family, place, benches, effort):

@@ -110,6 +110,8 @@ def _run_tile(
 ):
     if kind == 0:
         tile.tile(tile.at(a, 1), row, step, tile.at(b, 1), ldb, tile.at(c, 2), ldc, length, more)
+    elif kind == 3:
+        tile.short_tile(tile.at(a, 1), row, step, tile.at(b, 1), ldb, tile.at(c, 2), ldc, length, more)
     elif kind == 1:
         tile.narrow_tile(tile.at(a, 1), row, step, tile.at(b, 1), ldb, tile.at(c, 2), ldc, length, more)
     else:
@@ -120,7 +122,7 @@ def _run_tile(
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("more", [False, True])
-@pytest.mark.parametrize("kind", [0, 1, 2], ids=["tile", "narrow", "packing"])
+@pytest.mark.parametrize("kind", [0, 1, 2, 3], ids=["tile", "narrow", "packing", "short"])
 @pytest.mark.parametrize("length", [1, 2, 33])
 def test_a_tile_writes_what_its_twin_writes_and_nothing_else(dtype, more, kind, length):
     rng = np.random.default_rng(length)
@@ -134,12 +136,12 @@ def test_a_tile_writes_what_its_twin_writes_and_nothing_else(dtype, more, kind, 
     if kind == 2:
         tile.packing_tile_in_numpy(*arguments, (twins[0], 3), (twins[1], 2), ldc, length, more)
     else:
-        vectors = 1 if kind else tile.VECTORS
-        tile.tile_in_numpy(*arguments, (twins[1], 2), ldc, length, more, vectors=vectors)
+        size = {0: {}, 1: {"vectors": 1}, 3: {"height": tile.SHORT}}[kind]
+        tile.tile_in_numpy(*arguments, (twins[1], 2), ldc, length, more, **size)
     np.testing.assert_array_equal(panel, twins[0])
     np.testing.assert_allclose(c, twins[1], rtol=0, atol=NEAR[dtype] * 4 * length)
     outside = np.ones(len(c), bool)
-    for i in range(tile.ROWS):
+    for i in range(tile.SHORT if kind == 3 else tile.ROWS):
         outside[2 + i * ldc : 2 + i * ldc + (wide // tile.VECTORS if kind == 1 else wide)] = False
     np.testing.assert_array_equal(c[outside], twins[1][outside])
 

@@ -14,117 +14,105 @@ What is left to gain or lose is packing (see packing.py), one move for each M / 
 
 - B's contiguous rows are packed by the first row of tiles, which has them in registers anyway: it took
   128 x 784 x 400 from 87 to 90 GFLOP/s on one core.
-- A is not packed where it can be read along its rows. Where it cannot, all of A is, once, for all columns:
-  each block of columns packing its own cost 384 x 2048 x 1536 a tenth.
+- A is not packed where it can be read along its rows. Where it cannot, each task packs its own, some rows at
+  a time. Once for all columns, by all threads before the rest, was less to move, but each then waits for what
+  lies in the other's cache: 512 x 768 x 128 on two cores of a Zen 4 took 592 us, and takes 503.
 - C is fetched while the tile computes what will be added to it, and rows ahead are while they are packed.
+
+Where the work is small, the rest counts: a call takes 4 us, and before a launch was put off until a million
+multiplications, and shapes were given axes without broadcasting, it took 13. An odd number of tasks is worth
+nothing to two cores. What is left below the last whole tile goes by short ones: 64 rows take 64, and not 72.
 
 Blocks depend on the shapes alone, and a number of C is the sum of the same parts in the same order whoever
 computes it: the same bits for any number of threads.
 """
 
+import functools
 import math
 
 import numpy as np
 
-from .compiled import Reads, ReadsRows, Size, WritesRows, kernel, prange, suits
+from .compiled import Reads, ReadsRows, Size, WritesRows, inner, kernel, prange, suits
 from .packing import pack_a, pack_b, panel_height
-from .tile import ROWS, at, columns, narrow_tile, packing_tile, tile
+from .tile import ROWS, SHORT, VECTOR_BYTES, at, columns, narrow_tile, packing_tile, short_tile, tile
 
-DEPTH, WIDTH = 256, 256  # 256 KiB of B in float32: half of the second cache, for A and C pass through it too
-HEIGHT, TASKS = 192, 32  # rows from which B is worth packing once more, and how many tasks are enough
-GROUP = 8  # panels of A that are packed together: 48 rows, so that a cache line is read once
+# Of B in float32 384 KB, or 256 where vectors are shorter: it stays in the second cache.
+DEPTH, WIDTH = 384 if VECTOR_BYTES == 64 else 256, 256
+HEIGHT, TASKS = 384, 16  # rows from which B is worth packing once more, and how many tasks are enough
+FLOPS = 16  # multiplications that take as long as one scalar operation
+GROUP = 8  # panels of A that are packed together: so many rows that a cache line is read once
 
 
 @kernel
 def _product(
-    a: Reads[4],
-    b: Reads[4],
-    bias: ReadsRows[1],
-    c: WritesRows[1],
-    n: Size,
-    height: Size,
-    width: Size,
-    depth: Size,
+    a: Reads[4], b: Reads[4], bias: ReadsRows[1], c: WritesRows[3], height: Size, width: Size, depth: Size
 ):
-    """C[x, y] = A[x, y] B[x, y] (+ bias), a block of `height` x `width` of it a task."""
-    batch, m, length = a.shape[1], a.shape[2], a.shape[3]
-    count, size, wide, high = a.shape[0] * batch, c.itemsize, columns(c), panel_height(c)
-    down, across, cuts = (m + height - 1) // height, (n + width - 1) // width, (length + depth - 1) // depth
-    a_row, a_step = a.strides[2] // size, a.strides[3] // size
-    b_row, b_column = b.strides[2] // size, b.strides[3] // size
+    """C[x y] = A[x, y] B[x, y] (+ bias), a block of `height` x `width` of it a task."""
+    batch, m, n = a.shape[1], c.shape[1], c.shape[2]
+    down, across = (m + height - 1) // height, (n + width - 1) // width
+    for task in prange(len(c) * down * across):
+        which, top, left = task // (down * across), task // across % down * height, task % across * width
+        x, y, right = which // batch, which % batch, min(left + width, n)
+        block = c[which, top : min(top + height, m), left:right]
+        multiply(a[x, y, top:], b[x, y, :, left:right], block, depth)
+        if len(bias):
+            for i in range(len(block)):
+                for j in range(left, right):
+                    c[which, top + i, j] += bias[j]
 
-    # An A that is read across its rows goes into panels, all of it, some panels a task.
-    in_place = a_step == 1 and m >= ROWS
-    panel, layer, groups = (
-        high * (depth + 2),
-        (m + ROWS - 1) // ROWS,
-        (m + GROUP * ROWS - 1) // (GROUP * ROWS),
+
+@inner
+def multiply(a, b, c, depth):
+    """C = A B; of A there may be more rows than of C, which the tile may read."""
+    (rows, width), (length, room), wide, high = c.shape, (b.shape[0], len(a)), columns(c), panel_height(c)
+    a_row, a_step = a.strides[0] // c.itemsize, a.strides[1] // c.itemsize
+    b_row, b_column = b.strides[0] // c.itemsize, b.strides[1] // c.itemsize
+    deepest, in_place, group, ldc = (
+        min(depth, length),
+        a_step == 1 and room >= ROWS,
+        GROUP * ROWS,
+        c.strides[0] // c.itemsize,
     )
-    panels = np.empty(0 if in_place else count * cuts * layer * panel, c.dtype)
-    for task in prange(0 if in_place else count * cuts * groups):
-        which, k, top = task // (cuts * groups), task // groups % cuts * depth, task % groups * GROUP * ROWS
-        source = at(a, (which // batch * a.strides[0] + which % batch * a.strides[1]) // size)
-        target = at(panels, (task // groups * layer + top // ROWS) * panel)
-        rows, deep = min(GROUP * ROWS, m - top), min(depth, length - k)
-        pack_a(at(source, top * a_row + k * a_step), a_row, a_step, rows, m - top, deep, target, high, panel)
-
-    for task in prange(count * down * across):
-        which = task // (down * across)
-        top, left = task // across % down * height, task % across * width
-        bottom, right = min(top + height, m), min(left + width, n)
-        a_start = at(a, (which // batch * a.strides[0] + which % batch * a.strides[1]) // size)
-        b_start = at(
-            b, (which // batch * b.strides[0] + which % batch * b.strides[1]) // size + left * b_column
-        )
-        b_panels = np.empty((right - left + wide - 1) // wide * wide * min(depth, length), c.dtype)
-        edge = np.empty(ROWS * wide, c.dtype)
-        # Where rows of B are contiguous, the first row of tiles packs them while it multiplies.
-        fresh = (right - left) // wide * wide if b_column == 1 else 0
-        for k in range(0, length, depth):
-            deep = min(depth, length - k)
-            here = at(b_start, k * b_row)
-            pack_b(
-                at(here, fresh * b_column),
-                b_row,
-                b_column,
-                deep,
-                right - left - fresh,
-                b_panels[fresh * deep :],
-            )
-            for i in range(top, bottom, ROWS):
-                rows, first = min(ROWS, bottom - i), i
-                source, row, step = (
-                    at(panels, ((which * cuts + k // depth) * layer + i // ROWS) * panel),
-                    1,
-                    high,
-                )
-                if in_place:
-                    first = min(i, m - ROWS)
-                    source, row, step = at(a_start, first * a_row + k * a_step), a_row, a_step
-                for j in range(left, right, wide):
-                    whole = rows == ROWS and j + wide <= right
-                    target, ldc = at(c, (which * m + i) * n + j), n
-                    if not whole:
-                        target, ldc = at(edge, 0), wide
-                    more, packed = whole and k > 0, at(b_panels, (j - left) * deep)
-                    if i == top and j - left < fresh:
-                        unpacked = at(here, j - left)
-                        packing_tile(source, row, step, unpacked, b_row, packed, target, ldc, deep, more)
-                    elif 2 * (right - j) > wide:
-                        tile(source, row, step, packed, wide, target, ldc, deep, more)
-                    else:
-                        narrow_tile(source, row, step, packed, wide, target, ldc, deep, more)
-                    if not whole:
-                        for y in range(rows):
-                            for x in range(min(wide, right - j)):
-                                place, value = (
-                                    (which * m + i + y) * n + j + x,
-                                    edge[(i - first + y) * wide + x],
-                                )
-                                c[place] = c[place] + value if k else value
-        for i in range(top, bottom if len(bias) else top):
-            for j in range(left, right):
-                c[(which * m + i) * n + j] += bias[j]
+    b_panels = np.empty((width + wide - 1) // wide * wide * deepest, c.dtype)
+    a_panels = np.empty(0 if in_place else GROUP * high * deepest, c.dtype)
+    edge = np.empty(ROWS * wide, c.dtype)
+    # Where rows of B are contiguous, the first row of tiles packs them while it multiplies.
+    fresh = width // wide * wide if b_column == 1 else 0
+    for k in range(0, length, depth):
+        deep, b_here = min(depth, length - k), at(b, k * b_row)
+        panel = high * deep
+        pack_b(at(b_here, fresh * b_column), b_row, b_column, deep, width - fresh, b_panels[fresh * deep :])
+        i = 0
+        while i < rows:
+            tall = SHORT if i > 0 and rows - i <= ROWS - SHORT else ROWS
+            here, first = min(tall, rows - i), i  # the tile starts at row `first`
+            if in_place:
+                first = min(i, room - tall)
+                source, row, step = at(a, first * a_row + k * a_step), a_row, a_step
+            else:
+                if i % group == 0:
+                    some, source = min(group, rows - i), at(a, i * a_row + k * a_step)
+                    pack_a(source, a_row, a_step, some, room - i, deep, at(a_panels, 0), high, panel)
+                source, row, step = at(a_panels, i % group // ROWS * panel + i % ROWS), 1, high
+            for j in range(0, width, wide):
+                whole = here == tall and j + wide <= width
+                target, ld = at(c, i * ldc + j), ldc
+                if not whole:
+                    target, ld = at(edge, 0), wide
+                more, packed = whole and k > 0, at(b_panels, j * deep)
+                if i == 0 and j < fresh:
+                    packing_tile(source, row, step, at(b_here, j), b_row, packed, target, ld, deep, more)
+                elif tall == SHORT:
+                    short_tile(source, row, step, packed, wide, target, ld, deep, more)
+                elif 2 * (width - j) > wide:
+                    tile(source, row, step, packed, wide, target, ld, deep, more)
+                else:
+                    narrow_tile(source, row, step, packed, wide, target, ld, deep, more)
+                for y in range(0 if whole else here):
+                    for x in range(min(wide, width - j)):
+                        value = edge[(i - first + y) * wide + x]
+                        c[i + y, j + x] = c[i + y, j + x] + value if k else value
+            i += tall
 
 
 def matmul(x, y, bias=None):
@@ -142,19 +130,24 @@ def matmul(x, y, bias=None):
 
 
 def _batch(a, b, bias):
-    batch = () if a.ndim == b.ndim == 2 else np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    batch = a.shape[:-2]
+    if batch != b.shape[:-2]:
+        batch = np.broadcast_shapes(batch, b.shape[:-2])
     (m, k), n = a.shape[-2:], b.shape[-1]
     out = np.empty((*batch, m, n), a.dtype)
     if not out.size or not k:
         out[...] = 0 if bias is None else bias
         return out
-    a, b = with_four_axes(a, batch), with_four_axes(b, batch)
+    a, b, c = with_four_axes(a, batch), with_four_axes(b, batch), out.reshape(-1, m, n)
     bias = np.empty(0, a.dtype) if bias is None else np.ascontiguousarray(bias)
-    width = _even(n, WIDTH, 16)
-    others = a.shape[0] * a.shape[1] * -(-n // width)
-    parts = max(1, min(TASKS // others, m // HEIGHT), min(2 // others, m // 48))
-    height = _even(m, -(-m // parts), ROWS)
-    _product(a, b, bias, out.reshape(-1), n, height, width, _even(k, DEPTH, 1), work=2 * out.size * k)
+    _product(
+        a,
+        b,
+        bias,
+        c,
+        *_block(len(c), m, n, k, c.itemsize, a.strides[3] != a.itemsize),
+        work=out.size * k / FLOPS,
+    )
     return out
 
 
@@ -162,7 +155,21 @@ def with_four_axes(x, batch):
     """x as a batch of two axes and a matrix; a copy only where more axes do not merge into one."""
     if len(batch) > 2:
         return np.broadcast_to(x, (*batch, *x.shape[-2:])).reshape(1, math.prod(batch), *x.shape[-2:])
+    if x.shape[:-2] == batch:
+        return x[(None,) * (2 - len(batch))]
     return np.broadcast_to(x, ((1, 1, *batch)[-2:]) + x.shape[-2:])
+
+
+@functools.lru_cache(1000)
+def _block(count, m, n, k, size, packs):
+    """(height, width, depth) of the blocks that are tasks, in each of `count` products of these sizes."""
+    depth = _even(k, (DEPTH * 2 // 3 if packs else DEPTH) * 4 // size, 1)
+    across = -(-n // (DEPTH * 4 // size * WIDTH // depth))
+    down = max(1, min(TASKS // (count * across), m // HEIGHT) // 2 * 2)
+    if count * across * down % 2:  # an odd number of tasks leaves half of the cores waiting for the last
+        # Two rows of blocks pack B twice; columns share a line of the cache in each row of C, 50 ns each.
+        down, across = (2, across) if m >= n or n * k < 300 * m else (1, across + 1)
+    return _even(m, -(-m // down), ROWS), _even(n, -(-n // across), 16), depth
 
 
 def _even(n, most, unit):

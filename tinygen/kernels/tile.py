@@ -49,6 +49,7 @@ __all__ = [
     "prefetch",
     "put",
     "short_gathering_tile",
+    "short_tile",
     "tile",
 ]
 
@@ -258,11 +259,11 @@ def put_in_numpy(pointer, offset, value):
     memory(at_in_numpy(pointer, offset), (), ())[()] = value
 
 
-def tile_in_numpy(a, row, step, b, ldb, c, ldc, length, more, vectors=VECTORS):
+def tile_in_numpy(a, row, step, b, ldb, c, ldc, length, more, vectors=VECTORS, height=ROWS):
     """What the tile must equal."""
     width = vectors * VECTOR_BYTES // c[0].itemsize
-    product = memory(a, (ROWS, length), (row, step)) @ memory(b, (length, width), (ldb, 1))
-    block = memory(c, (ROWS, width), (ldc, 1))
+    product = memory(a, (height, length), (row, step)) @ memory(b, (length, width), (ldb, 1))
+    block = memory(c, (height, width), (ldc, 1))
     block[...] = block + product if more else product
 
 
@@ -318,10 +319,11 @@ if config.DISABLE_JIT:
         pass
 
     tile, narrow_tile = tile_in_numpy, functools.partial(tile_in_numpy, vectors=1)
+    short_tile = functools.partial(tile_in_numpy, height=SHORT)
     packing_tile, gathering_tile = packing_tile_in_numpy, gathering_tile_in_numpy
     short_gathering_tile = functools.partial(gathering_tile_in_numpy, height=SHORT)
 else:
     at, get, put, columns, prefetch = _at, _get, _put, _columns, _prefetch
     tile, narrow_tile, packing_tile = _tile_of(VECTORS), _tile_of(1), _tile_of(VECTORS, keeps=True)
-    gathering_tile = _tile_of(VECTORS, gathers=True)
+    short_tile, gathering_tile = _tile_of(VECTORS, rows=SHORT), _tile_of(VECTORS, gathers=True)
     short_gathering_tile = _tile_of(VECTORS, rows=SHORT, gathers=True)
