@@ -29,12 +29,16 @@ from .compiled import Flag, Reads, Scalar, WritesRows, inner, kernel, prange, su
 from .gemm import with_four_axes
 from .packing import pack_b
 from .scores import differentials, exponentials, highest
-from .tile import ROWS, VECTOR_BYTES, VECTORS, at, columns, get, narrow_tile, put, tile
+from .tile import ROWS, SHORT, VECTOR_BYTES, VECTORS, at, columns, get, narrow_tile, put, short_tile, tile
 from .vector_math import log
 
 QUERIES = 96  # of a task: whole tiles of 4, 6, 8 or 12 rows, and of 4 to 32 columns
 KEYS, KEYS_BACK = 384, 192  # 150 KiB of scores in float32; backward there are two blocks of them
 PARTS = 8  # so many tasks are enough
+FEW = 4  # queries that are multiplied without a tile
+DTYPES = [np.dtype(np.float32), np.dtype(np.float64)]
+LOWEST = {dtype: np.finfo(dtype).min for dtype in DTYPES}  # below any score but -inf: see `highest`
+NO_MASK = {dtype: np.empty((1, 1, 0, 0), dtype) for dtype in DTYPES}
 
 
 def attention(q, k, v, mask, causal, scale):
@@ -44,9 +48,8 @@ def attention(q, k, v, mask, causal, scale):
     width = v.shape[-1]
     batch, (q, k, v, numbers) = _batched(q, k, _in_vectors(v), mask)
     out, log_total = np.empty((*q.shape[:3], width), q.dtype), np.empty(q.shape[:3], q.dtype)
-    lowest = np.finfo(q.dtype).min  # what a maximum starts from: with -inf, exp(-inf - maximum) is NaN
     rules = numbers, _is_hard(mask), causal, scale
-    _attention(q, k, v, *rules, lowest, out, log_total, work=q.size * k.shape[2] // 4)
+    _attention(q, k, v, *rules, LOWEST[q.dtype], out, log_total, work=q.size * k.shape[2] // 4)
     return out.reshape(*batch, *out.shape[2:]), log_total.reshape(*batch, q.shape[2], 1)
 
 
@@ -56,7 +59,7 @@ def attention_backward(g, q, k, v, mask, out, log_total, causal, scale, mask_too
         return NotImplemented
     if not (_suits(q, k, v, mask) and suits(q, g, out, log_total)):
         return NotImplemented
-    given = q, k, v, mask, *map(_in_vectors, (g, q, k)), out, log_total
+    given = q, k, v, mask, *map(_in_vectors, (g, q, k)), np.ascontiguousarray(out), log_total
     batch, (q, k, v, numbers, g, q_rows, k_rows, out, log_total) = _batched(*given)
     heads, keys = q.shape[0] * q.shape[1], k.shape[2]
     parts = max(1, min(-(-PARTS // heads), -(-keys // KEYS_BACK)))
@@ -90,14 +93,17 @@ def _in_vectors(x):
 
 def _batched(q, k, v, mask, *others):
     """The leading axes of the result, and all with two of them; a mask as numbers to add."""
-    if mask is None:
-        mask = np.empty((0, 0), q.dtype)
-    else:
-        mask = np.where(mask, q.dtype.type(0), -math.inf).astype(q.dtype) if _is_hard(mask) else mask
-        mask = np.broadcast_to(mask, np.broadcast_shapes(mask.shape, (q.shape[-2], k.shape[-2])))
-    arrays = q, k, v, mask, *others
-    batch = np.broadcast_shapes(*[x.shape[:-2] for x in arrays])
-    return batch, [with_four_axes(x, batch) for x in arrays]
+    arrays = [q, k, v, *others]
+    if mask is not None:
+        shown, hidden = q.dtype.type(0), q.dtype.type(-math.inf)
+        mask = np.where(mask, shown, hidden) if _is_hard(mask) else mask
+        arrays.append(np.broadcast_to(mask, np.broadcast_shapes(mask.shape, (q.shape[-2], k.shape[-2]))))
+    batch = q.shape[:-2]
+    if any([x.shape[:-2] != batch for x in arrays]):
+        batch = np.broadcast_shapes(*[x.shape[:-2] for x in arrays])
+    arrays = [with_four_axes(x, batch) for x in arrays]
+    numbers = NO_MASK[q.dtype] if mask is None else arrays.pop()
+    return batch, (*arrays[:3], numbers, *arrays[3:])
 
 
 # What forward and backward share. From here on there is one head: arrays are (rows, columns). A block starts
@@ -164,6 +170,22 @@ def products(x, edge, first, rows, panel, s):
 
 
 @inner
+def dots(x, first, rows, q, scale, s):
+    """The same for a few queries, as when text is written word by word: they would leave a tile empty."""
+    for t in range(rows):
+        for i in range(len(q)):
+            put(s, t * QUERIES + i, scale * dot(row_of(x, first + t), row_of(q, i), q.shape[1]))
+
+
+@inner
+def dot(x, y, count):
+    total = get(x, 0) * get(y, 0)
+    for i in range(1, count):
+        total += get(x, i) * get(y, i)
+    return total
+
+
+@inner
 def hide(s, first, rows, query, mask, hard, causal, later):
     """The mask, on the scores of `rows` keys from `first` on and of a panel of queries from `query` on."""
     wide = columns(mask)
@@ -212,8 +234,10 @@ def _attention(
 def attend(q, k, v, rules, scale, lowest, out, log_total):
     (_, _, causal, later), (count, depth), (keys, width) = rules, q.shape, v.shape
     wide, dtype, value_row = columns(q), q.dtype, v.strides[0] // v.itemsize
-    panels = np.empty((count + wide - 1) // wide * wide * depth, dtype)
-    turn(q, scale, panels)
+    few = count <= FEW and q.strides[1] == k.strides[1] == q.itemsize
+    panels = np.empty(0 if few else (count + wide - 1) // wide * wide * depth, dtype)
+    if not few:
+        turn(q, scale, panels)
     edge, s, sums = last_rows(k), np.empty(KEYS * QUERIES, dtype), np.zeros((QUERIES, width), dtype)
     top, total, old = np.full(QUERIES, lowest), np.zeros(QUERIES, dtype), np.empty(QUERIES, dtype)
     for first in range(0, seen_by(count - 1, causal, later, keys), KEYS):
@@ -222,20 +246,28 @@ def attend(q, k, v, rules, scale, lowest, out, log_total):
         for x in range(0, count, wide):
             rows, block = rows_for(x, wide, causal, later, first, stop), at(s, x)
             if rows:
-                products(k, edge, first, rows, at(panels, x * depth), block)
+                if few:
+                    dots(k, first, rows, q, scale, block)
+                else:
+                    products(k, edge, first, rows, at(panels, x * depth), block)
                 hide(block, first, rows, x, *rules)
                 highest(block, QUERIES, rows, at(top, x))
                 if first:
                     rescale(total, sums, old, top, x, min(x + wide, count))
                 exponentials(block, QUERIES, rows, at(top, x), at(total, x))
-        for x in range(0, count, ROWS):
-            length = seen_by(min(x + ROWS, count) - 1, causal, later, stop) - first
+        x = 0
+        while x < count:
+            tall = SHORT if count - x <= ROWS - SHORT and width % wide == 0 else ROWS
+            length = seen_by(min(x + tall, count) - 1, causal, later, stop) - first
             for e in range(0, width if length > 0 else 0, wide):
-                here, target = at(row_of(v, first), e), at(sums, x * width + e)
-                if e + wide <= width:
-                    tile(at(s, x), 1, QUERIES, here, value_row, target, width, length, first > 0)
+                here, target, p = at(row_of(v, first), e), at(sums, x * width + e), at(s, x)
+                if tall == SHORT:
+                    short_tile(p, 1, QUERIES, here, value_row, target, width, length, first > 0)
+                elif e + wide <= width:
+                    tile(p, 1, QUERIES, here, value_row, target, width, length, first > 0)
                 else:
-                    narrow_tile(at(s, x), 1, QUERIES, here, value_row, target, width, length, first > 0)
+                    narrow_tile(p, 1, QUERIES, here, value_row, target, width, length, first > 0)
+            x += tall
     for x in range(count):
         alive = total[x] != 0
         share = dtype.type(1) / (total[x] if alive else dtype.type(1))
@@ -311,7 +343,7 @@ def attend_backward(g, q, k, v, out, log_total, rules, start, stop, dq, dk, dv):
         for x in range(count):
             alive = log_total[q0 + x] != -math.inf
             top[x] = log_total[q0 + x] if alive else dtype.type(0)
-            delta[x] = dot(g[q0 + x], out[q0 + x]) * scale
+            delta[x] = dot(row_of(g, q0 + x), row_of(out, q0 + x), width) * scale
         for first in range(start, min(stop, seen_by(count - 1, causal, later, keys)), KEYS_BACK):
             end = min(first + KEYS_BACK, stop)
             for x in range(0, count, wide):
@@ -334,15 +366,6 @@ def attend_backward(g, q, k, v, out, log_total, rules, start, stop, dq, dk, dv):
                 if length > 0:
                     k_here = row_of(k, first)
                     add_product(at(d, x), 1, QUERIES, k_here, k_row, dq, q0 + x, rows, length, edge)
-
-
-@inner
-def dot(x, y):
-    """The sum of x y, as far as both go."""
-    total = x.dtype.type(0)
-    for e in range(min(len(x), len(y))):
-        total += x[e] * y[e]
-    return total
 
 
 @inner

@@ -162,7 +162,10 @@ else:
 
 @inner(exact=True)
 def highest(s, ld, rows, top):
-    """top = max(top, s) for each column; a NaN is passed over."""
+    """top = max(top, s) for each column; a NaN is passed over.
+
+    It starts from the lowest number: were it -inf where all s are, exp(s - top) would be NaN, and not 0.
+    """
     _top_rows(s, s, ld, rows, top, top)
 
 
