@@ -117,6 +117,12 @@ def row_of(x, i):
 
 
 @inner
+def mask_of(mask, i, j):
+    """The mask of a head; where there is none, one for all."""
+    return mask[i % mask.shape[0], j % mask.shape[1]]
+
+
+@inner
 def in_turn(i, count):
     """The places 0, count - 1, 1, count - 2, ...: with `causal` any stretch of them has like work."""
     return count - 1 - i // 2 if i % 2 else i // 2
@@ -226,7 +232,7 @@ def _attention(
         head, start = task // blocks, in_turn(task % blocks, blocks) * QUERIES
         i, j = head // q.shape[1], head % q.shape[1]
         mine, later = slice(start, min(start + QUERIES, q.shape[2])), start + k.shape[2] - q.shape[2]
-        rules = mask[i, j, mine], hard, causal, later
+        rules = mask_of(mask, i, j)[mine], hard, causal, later
         attend(q[i, j, mine], k[i, j], v[i, j], rules, scale, lowest, out[i, j, mine], log_total[i, j, mine])
 
 
@@ -312,7 +318,7 @@ def _attention_backward(
         i, j = head // q.shape[1], head % q.shape[1]
         start, stop = part * blocks // parts * KEYS_BACK, (part + 1) * blocks // parts * KEYS_BACK
         given = g[i, j], q[i, j], k[i, j], v[i, j], out[i, j], log_total[i, j, :, 0]
-        rules = mask[i, j], hard, causal, scale
+        rules = mask_of(mask, i, j), hard, causal, scale
         into = dq[part, i, j], dk[i, j], dv[i, j]
         attend_backward(*given, rules, start, min(stop, k.shape[2]), *into)
 
