@@ -101,6 +101,19 @@ SHAPES = [
     ("tg.group_norm(ones(2, 4), groups=0)", (ValueError, ZeroDivisionError), "group_norm: "),
     ("tg.rms_norm(ones(3, 4), ones(3))", ValueError, "rms_norm: ", "weight", "(4,)", "(3,)"),
     ("tg.attention(ones(2, 3), ones(2, 4), ones(2, 4))", ValueError, "attention: ", "(2, 3)", "(2, 4)"),
+    (
+        "tg.attention(ones(1, 8), *[ones(600, 8)] * 2, np.ones((5, 600), bool))",
+        ValueError,
+        "attention: ",
+        "(..., 1, 600)",
+        "(5, 600)",
+    ),
+    (
+        "tg.attention(ones(9, 8), *[ones(1, 8)] * 2, np.ones((9, 7), bool))",
+        ValueError,
+        "(..., 9, 1)",
+        "(9, 7)",
+    ),
     ("tg.dropout(ones(3), np.ones(4))", ValueError, "dropout: ", "(3,)", "(4,)"),
 ]
 

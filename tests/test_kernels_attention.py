@@ -168,6 +168,13 @@ def test_the_gradient_of_a_mask_is_left_to_the_definition():
     assert bias.grad.shape == (30, 30)
 
 
+def test_the_scale_may_be_an_array_without_axes():
+    x = np.random.default_rng(0).standard_normal((2, 40, 16)).astype(np.float32)
+    np.testing.assert_array_equal(
+        tg.attention(x, x, x, scale=np.array(0.25)), tg.attention(x, x, x, scale=0.25)
+    )
+
+
 def test_it_leaves_to_the_reference_what_is_not_its_own():
     x = np.ones((2, 30, 16))
     mixed = x.astype(np.float32)

@@ -256,6 +256,57 @@ def test_a_slow_compilation_says_so(seconds, told, monkeypatch, capsys):
 # Without compiling
 
 
+@pytest.mark.parametrize("features", ["", "+neon", "+avx2,+fma", "+avx512f"])
+def test_a_tile_of_any_processor(features):
+    """Its shape depends on the processor; sizes on both sides of every edge. Scratch memory starts as NaN."""
+    code = """
+        import itertools
+        from tinygen.kernels import Geometry, convolution, fused_attention, gemm, reference, tile
+
+        class Dirty:
+            def __getattr__(self, name):
+                return getattr(np, name)
+
+            def empty(self, shape, dtype=float):
+                return np.full(shape, np.nan, dtype)
+
+        for module in (convolution, fused_attention, gemm):
+            module.np = Dirty()
+        rng, near = np.random.default_rng(0), {np.float32: 1e-4, np.float64: 1e-12}
+        for dtype, tolerance in near.items():
+            wide = tile.columns_in_numpy(np.empty(0, dtype))
+            for n in range(1, 2 * wide + 2):
+                m = n % (tile.ROWS + 3) + tile.ROWS - 2
+                x, y = [rng.standard_normal(shape).astype(dtype) for shape in ((m, 3), (3, n))]
+                for a in (x, np.asfortranarray(x)):
+                    np.testing.assert_allclose(gemm.matmul(a, y), x @ y, rtol=tolerance, atol=tolerance)
+            for t, d in itertools.product((1, tile.ROWS + 1, wide + 3), (1, wide // 2 + 1, wide, wide + 1)):
+                q, k, v, g = rng.standard_normal((4, t, d)).astype(dtype)
+                given = q, k, v, None, True, 0.3
+                out, log_total = fused_attention.attention(*given)
+                right = reference.attention(*given)
+                back = None, right[0], right[1], True, 0.3
+                mine = out, log_total, *fused_attention.attention_backward(g, q, k, v, *back)[:3]
+                right = *right, *reference.attention_backward(g, q, k, v, *back)[:3]
+                for a, b in zip(mine, right):
+                    np.testing.assert_allclose(a, b, rtol=tolerance, atol=5 * tolerance)
+            geometry = Geometry((2, 1), (1, 0), (1, 1), 1)
+            x, w = [rng.standard_normal(s).astype(dtype) for s in ((2, 3, 9, 8), (tile.ROWS + 1, 3, 3, 2))]
+            g = reference.convolve(x, w, geometry)
+            for name, given in {
+                "convolve": (x, w, geometry),
+                "convolve_image": (g, w, geometry, x.shape),
+                "convolve_kernel": (x, g, geometry, w.shape),
+            }.items():
+                mine, right = getattr(convolution, name)(*given), getattr(reference, name)(*given)
+                np.testing.assert_allclose(mine, right, rtol=tolerance, atol=tolerance * abs(right).max())
+        print(tile.ROWS, tile.VECTORS, tile.VECTOR_BYTES)
+    """
+    environment = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": features, "NUMBA_DISABLE_JIT": "1"}
+    shapes = {"": "4 2 16", "+neon": "8 3 16", "+avx2,+fma": "6 2 32", "+avx512f": "12 2 64"}
+    assert run(code, **environment) == shapes[features]
+
+
 def test_every_kernel_runs_without_being_compiled():
     """As plain Python, all operations agree with the reference; every fast kernel has to take part."""
     code = """

@@ -12,7 +12,8 @@ phases, so that pixels that are neighbours in a result are neighbours in a plane
 Now the patch of the next pixel starts at the next address, for every c and t. Row (c, t) of B is a run of a
 plane, from starts[c, t] on, and the gathering tile (tile.py) takes it from there. A row of the result runs
 on over the margin into the next row; what is computed there, (wide - across) / wide of all, is thrown away.
-What 32 pixels need of all channels and taps is 10 to 30 KB: it stays in the first cache while A goes by.
+What a tile of 32 pixels needs of all channels and taps is 10 to 30 KB: it stays in the first cache while A
+goes by.
 
 The gradient of the kernel sums over pixels: there the planes are A, with tables of where its rows (c, t)
 start and how far its columns, the pixels, are apart, and B is g, turned so that its channels are neighbours.
@@ -21,8 +22,8 @@ A transposed convolution, or the gradient of the image, is the sum above once fo
 the pixels y = f mod s meet every s-th element of the kernel only. So all three are two loops around one tile.
 
 Lost: writing B, for a few hundred pixels at a time, took a fifth of the time at 64 channels, more at 32, and
-for a transposed convolution once for each phase. Results where the margin would be: 8 x 8 for 7 x 7 pixels,
-which no order of the pixels avoids that leaves runs of 32.
+for a transposed convolution once for each phase. Still lost are results where the margin would be: with 4 x 4
+elements and a stride of 2, 64 of them are computed for 7 x 7.
 """
 
 import functools
@@ -33,11 +34,12 @@ from typing import NamedTuple
 import numpy as np
 
 from .compiled import Integers, Reads, ReadsRows, Size, WritesRows, inner, kernel, prange, suits
+from .gemm import PRODUCTS
 from .packing import move, pack_b
 from .tile import ROWS, SHORT, VECTOR_BYTES, VECTORS, at, columns, gathering_tile, short_gathering_tile
 
 PLANES = 8 << 20  # bytes of planes that are made at a time: they stay in the third cache
-PIXELS, HEIGHT = 256, 96  # of a task: at least so many pixels, at most so many rows of A
+PIXELS, HEIGHT = 256, 96  # of a task: about so many pixels, at most so many rows of A
 TASKS = 16  # so many are enough
 
 
@@ -102,7 +104,7 @@ def convolve_kernel(x, g, geometry, shape):
     g = np.ascontiguousarray(g).reshape(len(g), groups, many // groups, -1)
     for mine, planes in _laid_out(x, field, groups):
         steps = _pixels(field, places, min(images, len(planes)), planes[0].size)
-        _correlate(planes, g[mine], rows, steps, sums, work=2 * g[mine].size * len(rows))
+        _correlate(planes, g[mine], rows, steps, sums, work=g[mine].size * len(rows) / PRODUCTS)
     _add_up(sums, out.reshape(groups, many // groups, -1), work=sums.size)
     return out
 
@@ -199,7 +201,10 @@ def _phases(size, kernel_size, geometry):
 
 
 def _laid_out(x, field, groups):
-    """Some images at a time, as a slice, and their planes (B, groups, numbers); a tile may read beyond."""
+    """Some images at a time, as a slice, and their planes (B, groups, numbers), which last until the next.
+
+    A tile may read a vector beyond them.
+    """
     batch, channels, *size = x.shape
     numbers = channels * len(field.phases) * field.high * field.wide
     some = max(1, min(batch, PLANES // (numbers * x.itemsize)))
@@ -238,7 +243,7 @@ def _gathered(planes, a, length, steps, starts, places, field, out, first=(0, 0)
     rows = np.minimum(np.arange(-(-many // ROWS) * ROWS), many - 1) * length  # none lies outside
     bands = max(1, places[0] * field.wide // PIXELS)
     given = planes, a, many, rows, steps, starts, *places, field.wide, -(-places[0] // bands)
-    _gather(*given, out, *first, *apart, work=2 * out.size * len(steps))
+    _gather(*given, out, *first, *apart, work=out.size * len(steps) / PRODUCTS)
 
 
 @kernel
@@ -299,7 +304,11 @@ def strip(a, rows, count, steps, b, starts, c, ldc, length, more):
 def _correlate(
     planes: ReadsRows[3], g: ReadsRows[4], rows: Integers[1], steps: Integers[1], sums: WritesRows[4]
 ):
-    """sums[part, group, k, m] += the part's sum over images and pixels of planes[k, pixel] g[m, pixel]."""
+    """sums[part, group, k, m] += the part's sum over images and pixels of planes[k, pixel] g[m, pixel].
+
+    For the tile rows[k] is where k = (channel, tap) starts in the planes, `steps` how far the pixels are from
+    there, and `starts` where a pixel's row of the panel is.
+    """
     parts, groups, tall, ld = sums.shape
     batch, _, many, pixels = g.shape
     blocks, lanes, images = tall // HEIGHT, columns(g), len(steps) // pixels

@@ -4,17 +4,19 @@
     backward    dV = P^T G    dP = G V^T    dS = P (dP - sum_e G O)    dQ = scale dS K    dK = scale dS^T Q
 
 Of 2,048 tokens a head has 4 million scores: 16 MB to write, to read and write again for the softmax, and to
-read once more, beside 1.5 MB of queries, keys and values. So a task takes QUERIES queries, and KEYS keys
-after the other: their scores stay in the second cache. What has been summed so far is rescaled when a later
-key has a higher score than all before (Milakov & Gimelshein 2018; Dao et al. 2022, FlashAttention, algorithm
-1). The backward computes P again from L, five products instead of two, which is cheaper than to fetch it.
+read once more, beside 1.5 MB of queries, keys and values of 64 numbers. So a task takes QUERIES queries, and
+the keys KEYS at a time: their scores stay in the second cache. What has been summed so far is rescaled when a
+later key has a higher score than all before (Milakov & Gimelshein 2018; Dao et al. 2022, FlashAttention,
+algorithm 1). The backward computes P again from L, five products instead of four, which is cheaper than to
+fetch it.
 
 All products run on the register tile, with hardly a copy, since scores lie transposed, S^T[key, query]:
 
     S^T = K Q^T      A = K in place      B = Q^T, packed once a block; of G^T alike
     O = P V          A = P, which is S^T read by columns      B = V in place
-    dV = P^T G       A = S^T by rows      B = G in place      dK = dS^T Q and dQ = dS K alike
+    dV = P^T G       A = S^T by rows      B = G in place      dK = dS^T Q alike, and dQ = dS K as O
 
+(what is in place is copied first if its rows are not contiguous, or no whole vectors),
 and softmax runs down the columns: no sum goes across the lanes of a vector (scores.py). With `causal`
 a product ends at the last key that one of its ROWS queries sees; later keys are not even read.
 
@@ -33,7 +35,7 @@ from .tile import ROWS, SHORT, VECTOR_BYTES, VECTORS, at, columns, get, narrow_t
 from .vector_math import log
 
 QUERIES = 96  # of a task: whole tiles of 4, 6, 8 or 12 rows, and of 4 to 32 columns
-KEYS, KEYS_BACK = 384, 192  # 150 KiB of scores in float32; backward there are two blocks of them
+KEYS, KEYS_BACK = 384, 192  # 144 KiB of scores in float32; backward there are two blocks of them
 PARTS = 8  # so many tasks are enough
 FEW = 4  # queries that are multiplied without a tile
 DTYPES = [np.dtype(np.float32), np.dtype(np.float64)]
@@ -107,7 +109,7 @@ def _batched(q, k, v, mask, *others):
 
 
 # What forward and backward share. From here on there is one head: arrays are (rows, columns). A block starts
-# with query 0, which sees `later` keys before its own.
+# with query 0, which sees `past` keys before its own.
 
 
 @inner
@@ -129,19 +131,19 @@ def in_turn(i, count):
 
 
 @inner
-def seen_by(query, causal, later, keys):
+def seen_by(query, causal, past, keys):
     """How many keys a query sees."""
-    return max(0, min(keys, later + query + 1)) if causal else keys
+    return max(0, min(keys, past + query + 1)) if causal else keys
 
 
 @inner
-def rows_for(query, wide, causal, later, first, stop):
+def rows_for(query, wide, causal, past, first, stop):
     """How many keys after `first`, to `stop` at most, a panel of `wide` queries needs the scores of.
 
     As many as the last query sees of a group of ROWS that begins in the panel, in whole tiles.
     """
     last = (query + wide + ROWS - 1) // ROWS * ROWS - 1
-    rows = seen_by(last, causal, later, stop) - first
+    rows = seen_by(last, causal, past, stop) - first
     return max(0, min((rows + ROWS - 1) // ROWS * ROWS, stop - first))
 
 
@@ -192,7 +194,7 @@ def dot(x, y, count):
 
 
 @inner
-def hide(s, first, rows, query, mask, hard, causal, later):
+def hide(s, first, rows, query, mask, hard, causal, past):
     """The mask, on the scores of `rows` keys from `first` on and of a panel of queries from `query` on."""
     wide = columns(mask)
     if mask.size:
@@ -205,9 +207,9 @@ def hide(s, first, rows, query, mask, hard, causal, later):
                 value = get(here, x * row)
                 put(line, x, value if hard and value < 0 else get(line, x) + value)
     if causal:
-        for t in range(max(0, later + query + 1 - first), rows):
+        for t in range(max(0, past + query + 1 - first), rows):
             line = at(s, t * QUERIES)
-            for x in range(min(wide, first + t - later - query)):
+            for x in range(min(wide, first + t - past - query)):
                 put(line, x, -math.inf)
 
 
@@ -231,14 +233,15 @@ def _attention(
     for task in prange(q.shape[0] * q.shape[1] * blocks):
         head, start = task // blocks, in_turn(task % blocks, blocks) * QUERIES
         i, j = head // q.shape[1], head % q.shape[1]
-        mine, later = slice(start, min(start + QUERIES, q.shape[2])), start + k.shape[2] - q.shape[2]
-        rules = mask_of(mask, i, j)[mine], hard, causal, later
+        mine, past = slice(start, min(start + QUERIES, q.shape[2])), start + k.shape[2] - q.shape[2]
+        rules = mask_of(mask, i, j)[mine], hard, causal, past
         attend(q[i, j, mine], k[i, j], v[i, j], rules, scale, lowest, out[i, j, mine], log_total[i, j, mine])
 
 
 @inner
 def attend(q, k, v, rules, scale, lowest, out, log_total):
-    (_, _, causal, later), (count, depth), (keys, width) = rules, q.shape, v.shape
+    """A block of queries of one head, and all keys. x counts queries, t keys, e the numbers of a value."""
+    (_, _, causal, past), (count, depth), (keys, width) = rules, q.shape, v.shape
     wide, dtype, value_row = columns(q), q.dtype, v.strides[0] // v.itemsize
     few = count <= FEW and q.strides[1] == k.strides[1] == q.itemsize
     panels = np.empty(0 if few else (count + wide - 1) // wide * wide * depth, dtype)
@@ -246,11 +249,11 @@ def attend(q, k, v, rules, scale, lowest, out, log_total):
         turn(q, scale, panels)
     edge, s, sums = last_rows(k), np.empty(KEYS * QUERIES, dtype), np.zeros((QUERIES, width), dtype)
     top, total, old = np.full(QUERIES, lowest), np.zeros(QUERIES, dtype), np.empty(QUERIES, dtype)
-    for first in range(0, seen_by(count - 1, causal, later, keys), KEYS):
+    for first in range(0, seen_by(count - 1, causal, past, keys), KEYS):
         stop = min(first + KEYS, keys)
         old[:] = top
         for x in range(0, count, wide):
-            rows, block = rows_for(x, wide, causal, later, first, stop), at(s, x)
+            rows, block = rows_for(x, wide, causal, past, first, stop), at(s, x)
             if rows:
                 if few:
                     dots(k, first, rows, q, scale, block)
@@ -264,7 +267,7 @@ def attend(q, k, v, rules, scale, lowest, out, log_total):
         x = 0
         while x < count:
             tall = SHORT if count - x <= ROWS - SHORT and width % wide == 0 else ROWS
-            length = seen_by(min(x + tall, count) - 1, causal, later, stop) - first
+            length = seen_by(min(x + tall, count) - 1, causal, past, stop) - first
             for e in range(0, width if length > 0 else 0, wide):
                 here, target, p = at(row_of(v, first), e), at(sums, x * width + e), at(s, x)
                 if tall == SHORT:
@@ -340,9 +343,9 @@ def attend_backward(g, q, k, v, out, log_total, rules, start, stop, dq, dk, dv):
     dk[start:stop] = 0
     dv[start:stop] = 0
     for q0 in range(0, many, QUERIES):
-        mine, later = slice(q0, min(q0 + QUERIES, many)), q0 + keys - many
+        mine, past = slice(q0, min(q0 + QUERIES, many)), q0 + keys - many
         count = mine.stop - q0
-        if seen_by(count - 1, causal, later, keys) <= start:
+        if seen_by(count - 1, causal, past, keys) <= start:
             continue
         turn(q[mine], scale, q_panels)
         turn(g[mine, :width], scale, g_panels)
@@ -350,17 +353,17 @@ def attend_backward(g, q, k, v, out, log_total, rules, start, stop, dq, dk, dv):
             alive = log_total[q0 + x] != -math.inf
             top[x] = log_total[q0 + x] if alive else dtype.type(0)
             delta[x] = dot(row_of(g, q0 + x), row_of(out, q0 + x), width) * scale
-        for first in range(start, min(stop, seen_by(count - 1, causal, later, keys)), KEYS_BACK):
+        for first in range(start, min(stop, seen_by(count - 1, causal, past, keys)), KEYS_BACK):
             end = min(first + KEYS_BACK, stop)
             for x in range(0, count, wide):
-                rows = rows_for(x, wide, causal, later, first, end)
+                rows = rows_for(x, wide, causal, past, first, end)
                 if rows:
                     products(k, k_edge, first, rows, at(q_panels, x * depth), at(p, x))
                     products(v, v_edge, first, rows, at(g_panels, x * width), at(d, x))
-                    hide(at(p, x), first, rows, x, mask[mine], hard, causal, later)
+                    hide(at(p, x), first, rows, x, mask[mine], hard, causal, past)
                     differentials(at(p, x), at(d, x), QUERIES, rows, at(top, x), at(delta, x))
             for t in range(first, end, ROWS):
-                since = max(0, t - later) // wide * wide if causal else 0  # queries before see none of these
+                since = max(0, t - past) // wide * wide if causal else 0  # queries before see none of these
                 length, rows, block = count - since, min(ROWS, end - t), (t - first) * QUERIES + since
                 if length > 0:
                     g_here, q_here = row_of(g, q0 + since), row_of(q, q0 + since)
@@ -368,7 +371,7 @@ def attend_backward(g, q, k, v, out, log_total, rules, start, stop, dq, dk, dv):
                     add_product(at(d, block), QUERIES, 1, q_here, q_row, dk, t, rows, length, edge)
             for x in range(0, count, ROWS):
                 rows = min(ROWS, count - x)
-                length = seen_by(x + rows - 1, causal, later, end) - first
+                length = seen_by(x + rows - 1, causal, past, end) - first
                 if length > 0:
                     k_here = row_of(k, first)
                     add_product(at(d, x), 1, QUERIES, k_here, k_row, dq, q0 + x, rows, length, edge)
@@ -383,7 +386,7 @@ def add_product(a, row, step, b, ldb, c, first, rows, length, edge):
         if rows == ROWS and some == wide:
             tile(a, row, step, at(b, e), ldb, at(c, first * width + e), width, length, True)
             continue
-        if VECTORS != 2 or 2 * some > wide:
+        if some * VECTORS > wide:
             tile(a, row, step, at(b, e), ldb, at(edge, 0), wide, length, False)
         else:
             narrow_tile(a, row, step, at(b, e), ldb, at(edge, 0), wide, length, False)

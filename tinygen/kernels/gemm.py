@@ -6,21 +6,22 @@ Each number is used hundreds of times, so arithmetic is the limit, if only the n
 needed. The tile keeps C in registers; the loops around it keep the rest in the cache that can feed it:
 
     for each block of rows and columns of C          a task, for a thread
-        for each DEPTH of k                          B's part, DEPTH x WIDTH, stays in the second cache
-            for each ROWS of the block               A's part, ROWS x DEPTH, stays in the first
-                for each tile of columns             and B streams past it, a vector in three cycles
+        for each `depth` of k                        B's part, depth x width, stays in the second cache
+            for each ROWS of the block               A's part, ROWS x depth, stays in the first
+                for each tile of columns             and B streams past it
 
-What is left to gain or lose is packing (see packing.py), one move for each M / `height` multiplications:
+What is left to gain or lose is packing (see packing.py), for B one move for each `height` multiplications:
 
 - B's contiguous rows are packed by the first row of tiles, which has them in registers anyway: it took
   128 x 784 x 400 from 87 to 90 GFLOP/s on one core.
-- A is not packed where it can be read along its rows. Where it cannot, each task packs its own, some rows at
-  a time. Once for all columns, by all threads before the rest, was less to move, but each then waits for what
-  lies in the other's cache: 512 x 768 x 128 on two cores of a Zen 4 took 592 us, and takes 503.
-- C is fetched while the tile computes what will be added to it, and rows ahead are while they are packed.
+- A is not packed where it can be read along its rows, and has enough of them for a tile. Where it cannot,
+  each task packs its own, some rows at a time. Once for all columns, by all threads before the rest, was
+  less to move, but each then waits for what lies in the other's cache: 512 x 768 x 128 on two cores of a
+  Zen 4 took 592 us, and takes 503.
+- C is prefetched when a tile starts, and the next rows of what is packed while it is.
 
-Where the work is small, the rest counts: a call takes 4 us, and before a launch was put off until a million
-multiplications, and shapes were given axes without broadcasting, it took 13. An odd number of tasks is worth
+Where the work is small, the rest counts: a call took 11 us, and takes 4 since shapes are given axes without
+broadcasting; threads are launched from half a million multiplications on. An odd number of tasks is worth
 nothing to two cores. What is left below the last whole tile goes by short ones: 64 rows take 64, and not 72.
 
 Blocks depend on the shapes alone, and a number of C is the sum of the same parts in the same order whoever
@@ -34,12 +35,12 @@ import numpy as np
 
 from .compiled import Reads, ReadsRows, Size, WritesRows, inner, kernel, prange, suits
 from .packing import pack_a, pack_b, panel_height
-from .tile import ROWS, SHORT, VECTOR_BYTES, at, columns, narrow_tile, packing_tile, short_tile, tile
+from .tile import ROWS, SHORT, VECTOR_BYTES, VECTORS, at, columns, narrow_tile, packing_tile, short_tile, tile
 
-# Of B in float32 384 KB, or 256 where vectors are shorter: it stays in the second cache.
+# depth x width numbers of B, at most DEPTH x WIDTH of float32: 384 KiB, or 256 where vectors are shorter.
 DEPTH, WIDTH = 384 if VECTOR_BYTES == 64 else 256, 256
 HEIGHT, TASKS = 384, 16  # rows from which B is worth packing once more, and how many tasks are enough
-FLOPS = 16  # multiplications that take as long as one scalar operation
+PRODUCTS = 16  # multiplications that take as long as one scalar operation
 GROUP = 8  # panels of A that are packed together: so many rows that a cache line is read once
 
 
@@ -85,7 +86,8 @@ def multiply(a, b, c, depth):
         i = 0
         while i < rows:
             tall = SHORT if i > 0 and rows - i <= ROWS - SHORT else ROWS
-            here, first = min(tall, rows - i), i  # the tile starts at row `first`
+            # Where A is read in place, the last tile starts earlier, at `first`, and its last rows count.
+            here, first = min(tall, rows - i), i
             if in_place:
                 first = min(i, room - tall)
                 source, row, step = at(a, first * a_row + k * a_step), a_row, a_step
@@ -104,7 +106,7 @@ def multiply(a, b, c, depth):
                     packing_tile(source, row, step, at(b_here, j), b_row, packed, target, ld, deep, more)
                 elif tall == SHORT:
                     short_tile(source, row, step, packed, wide, target, ld, deep, more)
-                elif 2 * (width - j) > wide:
+                elif (width - j) * VECTORS > wide:
                     tile(source, row, step, packed, wide, target, ld, deep, more)
                 else:
                     narrow_tile(source, row, step, packed, wide, target, ld, deep, more)
@@ -146,7 +148,7 @@ def _batch(a, b, bias):
         bias,
         c,
         *_block(len(c), m, n, k, c.itemsize, a.strides[3] != a.itemsize),
-        work=out.size * k / FLOPS,
+        work=out.size * k / PRODUCTS,
     )
     return out
 
@@ -173,6 +175,6 @@ def _block(count, m, n, k, size, packs):
 
 
 def _even(n, most, unit):
-    """`n` cut into the fewest parts of at most `most`: how large they are, all alike, in whole units."""
+    """`n` cut into the fewest parts of at most `most`: their size, all alike, rounded up to whole units."""
     parts = -(-n // most)
     return -(-n // parts // unit) * unit

@@ -1,8 +1,9 @@
 """Moving the operands of the tile into the order in which it reads them.
 
 The tile takes vectors of B from contiguous rows, so B is first copied into panels: `columns` wide, one row
-after the other, zeros where B has ended. It takes single elements of A from anywhere; but elements that lie a
-row of memory apart cost a cache line each, so an A that is stored by columns is copied into a panel too.
+after the other; what is there where B has ended does not matter. It takes single elements of A from
+anywhere; but elements that lie a row of memory apart cost a cache line each, so an A that is stored by
+columns is copied into a panel too.
 
 Packing is the overhead of a product: one move for as many multiplications as C has rows. A loop that moves
 element by element does 0.8 to 1.1 a nanosecond, for the compiler cannot know that source and panel are apart.

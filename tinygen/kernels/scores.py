@@ -157,7 +157,7 @@ if config.DISABLE_JIT:
 else:
     _top_rows, _exp_rows, _ds_rows = map(_down_the_rows, (_highest, _exponentials, _differentials))
 
-# Exact: the kernels' licence to reorder sums would take x - n * HIGH - n * LOW apart, and n with it.
+# Exact: the kernels' licence to reorder sums would take the two parts of x - n log 2 together, and n apart.
 
 
 @inner(exact=True)

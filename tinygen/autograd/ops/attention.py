@@ -14,7 +14,7 @@ from .shapes import swapaxes
 
 
 def _scale(scale, q):
-    return 1 / math.sqrt(q.shape[-1]) if scale is None else scale
+    return 1 / math.sqrt(q.shape[-1]) if scale is None else float(scale)
 
 
 def _attention_reference(q, k, v, mask=None, *, causal=False, scale=None):
@@ -41,7 +41,7 @@ def attention(q, k, v, mask=None, *, causal=False, scale=None):
         (..., T, E). A query that may see nothing gets 0, with gradient 0.
 
     Raises:
-        ValueError: sizes that do not match.
+        ValueError: sizes that do not match. TypeError: a mask of integers.
     """
     if min(q.ndim, k.ndim, v.ndim) < 2 or q.shape[-1] != k.shape[-1] or k.shape[-2] != v.shape[-2]:
         raise ValueError(
@@ -53,6 +53,12 @@ def attention(q, k, v, mask=None, *, causal=False, scale=None):
         if mask.dtype.kind not in "bf":
             raise TypeError(
                 f"attention: expected a boolean or floating mask, got {mask.dtype}; use mask.astype(bool)"
+            )
+        sizes = q.shape[-2], k.shape[-2]
+        if any(n not in (1, size) for n, size in zip(mask.shape[::-1], sizes[::-1])):
+            raise ValueError(
+                f"attention: expected a mask that broadcasts to (..., {sizes[0]}, {sizes[1]}), got "
+                f"{mask.shape}; pass its rows of these queries and columns of these keys"
             )
     return kernels.attention(q, k, v, mask, causal, _scale(scale, q))
 
