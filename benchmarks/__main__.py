@@ -125,13 +125,13 @@ def smallest(every):
 
 
 def memory(quick):
-    """Attention over a long sequence must not keep its scores; and page faults where memory is kept or not."""
+    """Attention over a long sequence must not keep its scores; and page faults with memory kept or not."""
     from . import attention, start
 
     for step in ("VAE",) if quick else ("VAE", "GPT"):
         found = [start.page_faults(step, TINYGEN_KEEP_MEMORY=keep) for keep in "01"]
         texts = [f"{faults:,} page faults and {1000 * seconds:.1f} ms" for faults, seconds in found]
-        print(f"\na step of the {step}: {texts[0]} where freed memory goes back, {texts[1]} where kept")
+        print(f"\na step of the {step}: {texts[0]}, where freed memory is kept {texts[1]}")
     if quick:
         return {}
     grown, inputs = attention.memory()

@@ -11,8 +11,8 @@ faults and 50 us without (EPYC of Zen 3 in a virtual machine, one core). Page fa
 
 `python -m benchmarks memory` counts them for two steps of its own: on a Zen 4, for the VAE's, 850 faults and
 8.3 ms -> 0 and 3.7 ms. The most memory in use at once stayed the same (375 MB for the block). Three settings
-of glibc's malloc do it, and none alone: trimming off gives the VAE 2,000 faults, the threshold alone 635, since
-setting either ends the growth of both by which glibc adapts to a program.
+of glibc's malloc do it, and none alone: trimming off gives the VAE 2,000 faults, the threshold alone 635,
+since setting either ends the growth of both by which glibc adapts to a program.
 
 - M_MMAP_THRESHOLD: arrays under it come from the heap, where they can be reused. 32 MB is the most that glibc
   takes. Arrays beyond are mapped and unmapped as ever; to take those from the heap too (M_MMAP_MAX = 0) made
