@@ -107,9 +107,8 @@ def measured(name, effort, quick):
         return memory(quick)
     from . import cases
 
-    places, every = range(len(cases.cases_of(name))), cases.cases_of(name)
-    if quick:
-        places = smallest(every)
+    every = cases.cases_of(name)
+    places = smallest(every) if quick else range(len(every))
     with contextlib.ExitStack() as stack:
         benches = {
             library: stack.enter_context(contextlib.closing(cases.Worker(library)))

@@ -24,7 +24,7 @@ import multiprocessing
 import os
 import time
 import traceback
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -64,7 +64,6 @@ class Case:
     unit: str = "GFLOP/s"
     traffic: float = 0.0
     tolerance: float = 2e-5
-    first: dict = field(default_factory=dict)
 
     @property
     def name(self):

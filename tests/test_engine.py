@@ -211,6 +211,22 @@ def test_a_joint_rule_that_gives_one_array_to_two_leaves():
     assert (x.grad.item(), y.grad.item()) == (3.0, 2.0)
 
 
+def test_a_joint_rule_may_ask_which_inputs_are_tracked():
+    asked = []
+
+    @tg.primitive
+    def scaled(x, y):
+        return x * y
+
+    scaled.rules(all=lambda g, x, y, tracked: (asked.append(tracked), (g * y, g * x))[1])
+    x, y = leaf(3.0), leaf(5.0)
+    scaled(x, np.array([7.0])).backward(np.ones(1))
+    scaled(np.array([2.0]), y).backward(np.ones(1))
+    scaled(x, y).backward(np.ones(1))
+    assert asked == [(True, False), (False, True), (True, True)]
+    assert (x.grad.item(), y.grad.item()) == (12.0, 5.0)
+
+
 def test_zero_dimensional_gradients_accumulate():
     x = tg.tensor(np.array(2.0), requires_grad=True)
     (x * 1.0 + x * 2.0 + x * 3.0 + x * 4.0).backward()

@@ -48,6 +48,7 @@ from numba import config, get_num_threads, njit, prange, set_num_threads, types
 from .memory import keep_freed_memory
 
 __all__ = [
+    "DTYPES",
     "Flag",
     "FlagsRows",
     "Integers",
@@ -239,9 +240,9 @@ def suits(*arrays):
     Byte order and alignment have to be the machine's own.
     """
     dtype = arrays[0].dtype
-    return dtype in _DTYPES and all(
+    return dtype in DTYPES and all(
         [x is None or type(x) is np.ndarray and x.dtype == dtype and x.flags.aligned for x in arrays]
     )
 
 
-_DTYPES = (np.dtype(np.float32), np.dtype(np.float64))  # of native byte order: another one is not equal
+DTYPES = (np.dtype(np.float32), np.dtype(np.float64))  # of native byte order: another one is not equal

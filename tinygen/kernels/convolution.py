@@ -72,15 +72,16 @@ def convolve_image(g, w, geometry, shape):
     many = len(w) // groups
     a = np.ascontiguousarray(w.reshape(groups, many, -1).transpose(0, 2, 1)).reshape(groups, -1)
     phases, field = _phases(shape[2:], w.shape[2:], geometry)
-    if any(not offsets for _, _, _, offsets in phases):
+    sums = []
+    for first, places, elements, offsets in phases:
+        if offsets:
+            steps = np.add.outer(np.multiply(elements, many), np.arange(many)).reshape(-1)
+            sums.append((first, (steps, _starts(field, offsets, many).T.reshape(-1), places, field)))
+    if len(sums) < len(phases):
         image[...] = 0
     for mine, planes in _laid_out(g, field, groups):
-        for first, places, elements, offsets in phases:
-            if offsets:
-                steps = np.add.outer(np.multiply(elements, many), np.arange(many)).reshape(-1)
-                starts, length = _starts(field, offsets, many).T.reshape(-1), w[0, 0].size * many
-                into = image[mine], first, geometry.stride
-                _gathered(planes, a, length, steps, starts, places, field, *into)
+        for first, given in sums:
+            _gathered(planes, a, w[0, 0].size * many, *given, image[mine], first, geometry.stride)
     return image
 
 

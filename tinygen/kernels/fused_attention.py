@@ -27,7 +27,7 @@ import math
 
 import numpy as np
 
-from .compiled import Flag, Reads, Scalar, WritesRows, inner, kernel, prange, suits
+from .compiled import DTYPES, Flag, Reads, Scalar, WritesRows, inner, kernel, prange, suits
 from .gemm import with_four_axes
 from .packing import pack_b
 from .scores import differentials, exponentials, highest
@@ -38,7 +38,6 @@ QUERIES = 96  # of a task: whole tiles of 4, 6, 8 or 12 rows, and of 4 to 32 col
 KEYS, KEYS_BACK = 384, 192  # 144 KiB of scores in float32; backward there are two blocks of them
 PARTS = 8  # so many tasks are enough
 FEW = 4  # queries that are multiplied without a tile
-DTYPES = [np.dtype(np.float32), np.dtype(np.float64)]
 LOWEST = {dtype: np.finfo(dtype).min for dtype in DTYPES}  # below any score but -inf: see `highest`
 NO_MASK = {dtype: np.empty((1, 1, 0, 0), dtype) for dtype in DTYPES}
 

@@ -68,12 +68,8 @@ def multiply(a, b, c, depth):
     (rows, width), (length, room), wide, high = c.shape, (b.shape[0], len(a)), columns(c), panel_height(c)
     a_row, a_step = a.strides[0] // c.itemsize, a.strides[1] // c.itemsize
     b_row, b_column = b.strides[0] // c.itemsize, b.strides[1] // c.itemsize
-    deepest, in_place, group, ldc = (
-        min(depth, length),
-        a_step == 1 and room >= ROWS,
-        GROUP * ROWS,
-        c.strides[0] // c.itemsize,
-    )
+    ldc, group, deepest = c.strides[0] // c.itemsize, GROUP * ROWS, min(depth, length)
+    in_place = a_step == 1 and room >= ROWS
     b_panels = np.empty((width + wide - 1) // wide * wide * deepest, c.dtype)
     a_panels = np.empty(0 if in_place else GROUP * high * deepest, c.dtype)
     edge = np.empty(ROWS * wide, c.dtype)
@@ -142,14 +138,8 @@ def _batch(a, b, bias):
         return out
     a, b, c = with_four_axes(a, batch), with_four_axes(b, batch), out.reshape(-1, m, n)
     bias = np.empty(0, a.dtype) if bias is None else np.ascontiguousarray(bias)
-    _product(
-        a,
-        b,
-        bias,
-        c,
-        *_block(len(c), m, n, k, c.itemsize, a.strides[3] != a.itemsize),
-        work=out.size * k / PRODUCTS,
-    )
+    blocks = _block(len(c), m, n, k, c.itemsize, a.strides[3] != a.itemsize)
+    _product(a, b, bias, c, *blocks, work=out.size * k / PRODUCTS)
     return out
 
 

@@ -22,6 +22,7 @@ from numba.extending import intrinsic
 
 from .compiled import inner
 from .tile import VECTORS, columns_in_numpy, lanes_of, memory, scalar_of
+from .vector_math import LN2_HIGH, LN2_LOW
 
 __all__ = ["differentials", "exponentials", "highest"]
 
@@ -46,7 +47,7 @@ def _exp(build, x):
     rounder = every(1.5 * 2.0**fraction)  # added, it leaves an integer n in the last bits
     shifted = fused(x, every(1 / math.log(2)), rounder)
     n = build.fsub(shifted, rounder)
-    r = fused(n, every(2.1219444005469057e-4), fused(n, every(-0.693359375), x))
+    r = fused(n, every(-LN2_LOW), fused(n, every(-LN2_HIGH), x))
     series = every(1 / math.factorial(terms - 1))
     for k in reversed(range(terms - 1)):
         series = fused(series, r, every(1 / math.factorial(k)))
