@@ -27,7 +27,9 @@ PACKAGES = ("tinygen", "numpy", "numba", "torch", "jax", "jaxlib")
 def main(argv=None):
     options = parsed(argv)
     measure.limit_threads(options.threads)  # before anything imports NumPy
-    from . import cases, machine, report
+    from tinygen.kernels import machine
+
+    from . import cases, report
 
     effort = cases.Effort(2, 0.001, 0.0, 0.0) if options.quick else cases.Effort(rounds=options.rounds)
     results = {

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from benchmarks import __main__ as benchmarks_main
-from benchmarks import cases, machine, measure, overhead, report
+from benchmarks import cases, measure, overhead, report
+from tinygen.kernels import machine
 
 
 def test_every_candidate_has_one_turn_a_round_in_an_order_that_changes():

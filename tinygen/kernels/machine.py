@@ -12,8 +12,8 @@ import time
 
 import numpy as np
 
-from tinygen.kernels.compiled import Reads, ReadsRows, Scalar, Size, Writes, WritesRows, inner, kernel, prange
-from tinygen.kernels.tile import ROWS, VECTOR_BYTES, VECTORS, at, tile
+from .compiled import Reads, ReadsRows, Scalar, Size, Writes, WritesRows, inner, kernel, prange
+from .tile import ROWS, VECTOR_BYTES, VECTORS, at, tile
 
 DEPTH = 256  # of the tile: 16 KB of B, and A of a few more
 TASKS, TIMES = 64, 200
