@@ -239,4 +239,4 @@ def test_transforms_of_what_they_cannot_transform(mistake):
 def test_a_failed_call_leaves_the_mode_that_it_was_made_in(mistake):
     with tg.anomaly(), tg.no_grad():
         test_shapes_that_do_not_fit(mistake)
-        assert current_mode().anomaly and not current_mode().recording
+        assert current_mode().observers and not current_mode().recording

@@ -18,7 +18,7 @@ from operator import attrgetter
 import numpy as np
 
 from .. import arrays
-from .modes import current_mode, require_finite
+from .modes import current_mode, walk
 
 tick = itertools.count().__next__  # the counter behind Node.order
 NOTHING = object()  # what Plan.pull says of a parent that gets no gradient
@@ -116,13 +116,14 @@ def gradients_of_nodes(roots, cotangents, targets=None, create_graph=False, reta
         retain_graph: leave what the visited nodes kept, for another backward.
     """
     nodes = _between(roots, targets)
-    everything, watch, ndarray = targets is None, current_mode().anomaly, np.ndarray
+    everything, observers, ndarray = targets is None, current_mode().observers, np.ndarray
     # owned: sums that we allocated; later gradients are added to them in place.
     # fresh: leaves whose only gradient was made by a rule; it may be handed out without a copy.
     totals, owned, fresh, done = {}, set(), set(), {}
     for root, cotangent in zip(roots, cotangents):
         totals[root] = totals[root] + cotangent if root in totals else cotangent
-    with np.errstate(all="ignore"):  # a rule may divide by zero where an absorbing product drops the result
+    # A rule may divide by zero where an absorbing product drops the result: no warnings.
+    with np.errstate(all="ignore"), walk(observers, create_graph):
         for node in sorted(nodes, key=attrgetter("order"), reverse=True):
             total = totals.pop(node, None)
             if total is None:
@@ -152,8 +153,8 @@ def gradients_of_nodes(roots, cotangents, targets=None, create_graph=False, reta
                         g = rule(total, *pick(known))
                 if type(g) is not ndarray or g.shape != parent.shape or g.dtype is not parent.dtype:
                     g = fit(g, parent, plan)
-                if watch:
-                    _watch_gradient(g, parent, node)
+                if observers:
+                    _tell(observers, node, parent, g, total)
                 if parent not in totals:
                     totals[parent] = g  # borrowed: it may be anybody's
                     if parent.plan is None and not create_graph and _is_fresh(g, total, node):
@@ -166,7 +167,7 @@ def gradients_of_nodes(roots, cotangents, targets=None, create_graph=False, reta
             if not retain_graph:
                 node.kept = None
                 node.parents = ()
-    return done if create_graph else _in_own_buffers(done, owned | fresh)
+        return done if create_graph else _in_own_buffers(done, owned | fresh)
 
 
 def _in_own_buffers(gradients, ours):
@@ -215,10 +216,10 @@ def _is_fresh(g, total, node):
     return g is not total and getattr(g, "base", g) is None and not any(g is kept for kept in node.kept)
 
 
-def _watch_gradient(g, parent, node):
-    line = getattr(node, "line", None) or "an unknown line: it was recorded outside `anomaly`"
-    what = f"the gradient that {node.plan.name} passes to its input of shape {parent.shape}"
-    require_finite(g.data if isinstance(g, Tensor) else g, what, line)
+def _tell(observers, node, parent, g, total):
+    g, total = (x.data if isinstance(x, Tensor) else x for x in (g, total))
+    for observer in observers:
+        observer.gradient(node, parent, g, total)
 
 
 def fit(g, node, plan):

@@ -1,4 +1,4 @@
-"""Modes: whether operations record, and whether they look for NaN.
+"""Modes: whether operations record, and who watches them.
 
 They are context variables, so that every thread and every asynchronous task has its own.
 
@@ -16,16 +16,16 @@ from .. import arrays
 
 
 class Mode:
-    """What calls do besides computing. One immutable object per combination, so that `is` compares."""
+    """What calls do besides computing: `recording`, and the `observers` that they tell, a tuple."""
 
-    __slots__ = ("recording", "anomaly")
+    __slots__ = ("recording", "observers")
 
-    def __init__(self, recording, anomaly):
-        self.recording, self.anomaly = recording, anomaly
+    def __init__(self, recording, observers):
+        self.recording, self.observers = recording, observers
 
 
-_MODES = {(r, a): Mode(r, a) for r in (True, False) for a in (True, False)}
-PLAIN = _MODES[True, False]  # record, and look for nothing: the hot path
+PLAIN = Mode(True, ())  # record, and tell nobody: the hot path, which compares with it by `is`
+_UNOBSERVED = {True: PLAIN, False: Mode(False, ())}
 _mode = ContextVar("tinygen_mode", default=PLAIN)
 current_mode = _mode.get
 
@@ -33,13 +33,16 @@ current_mode = _mode.get
 class _Switch(contextlib.ContextDecorator):
     """A context manager and decorator that changes the mode, for a generator only while it runs."""
 
-    def __init__(self, **changes):
-        self._changes, self._tokens = changes, []
+    def __init__(self, *, recording=None, observer=None):
+        self._recording, self._observer, self._tokens = recording, observer, []
 
     def __enter__(self):
         now = current_mode()
-        wanted = {"recording": now.recording, "anomaly": now.anomaly, **self._changes}
-        self._tokens.append(_mode.set(_MODES[wanted["recording"], wanted["anomaly"]]))
+        recording = now.recording if self._recording is None else self._recording
+        observers = now.observers
+        if self._observer is not None and self._observer not in observers:
+            observers = (*observers, self._observer)
+        self._tokens.append(_mode.set(Mode(recording, observers) if observers else _UNOBSERVED[recording]))
         return self
 
     def __exit__(self, *error):
@@ -99,6 +102,80 @@ class enable_grad(_Switch):
         super().__init__(recording=True)
 
 
+class Observer:
+    """Somebody who is told what operations do, in a block `with observing(...)`. This one ignores it all.
+
+    Told is of every call that a Tensor was given to. Rules in a plain walk back run on arrays, and go unsaid
+    but for the gradients they pass; where a graph is built, their own operations are told of as well.
+    """
+
+    def result(self, primitive, values, attrs, out, node):
+        """A primitive was called: the arrays or numbers it got, its options, the array it made.
+
+        `node` is the result's place on the tape, or None when nothing was recorded.
+        """
+
+    def gradient(self, node, parent, g, cotangent):
+        """The rule of `node`, given `cotangent`, passes `g` to its input `parent`: arrays, only to read."""
+
+    def walk_begins(self, create_graph):
+        """A walk back starts. Walks nest: a checkpoint, or a fused operation's reference, starts another."""
+
+    def walk_ends(self):
+        """The innermost walk is over, be it by an exception."""
+
+
+class observing(_Switch):
+    """`with observing(observer):` tell an Observer of every result and gradient made in this context.
+
+    Several may watch at once, each told of everything, the outermost first. One that is there already is not
+    told twice.
+    """
+
+    def __init__(self, observer):
+        super().__init__(observer=observer)
+
+    def _recreate_cm(self):
+        return type(self)(self._observer)
+
+
+@contextlib.contextmanager
+def _told_of_walk(observers, create_graph):
+    for observer in observers:
+        observer.walk_begins(create_graph)
+    try:
+        yield
+    finally:
+        for observer in observers:
+            observer.walk_ends()
+
+
+_UNWATCHED = contextlib.nullcontext()
+
+
+def walk(observers, create_graph):
+    """The context in which a walk back runs, so that observers hear of its beginning and its end."""
+    return _told_of_walk(observers, create_graph) if observers else _UNWATCHED
+
+
+class _Finite(Observer):
+    """Requires every result and every gradient to be finite. The node remembers the line that made it."""
+
+    def result(self, primitive, values, attrs, out, node):
+        line = calling_line()
+        require_finite(out, f"the result of {primitive.name}", line)
+        if node is not None:
+            node.line = line
+
+    def gradient(self, node, parent, g, cotangent):
+        line = getattr(node, "line", None) or "an unknown line: it was recorded outside `anomaly`"
+        what = f"the gradient that {node.plan.name} passes to its input of shape {parent.shape}"
+        require_finite(g, what, line)
+
+
+_FINITE = _Finite()
+
+
 class anomaly(_Switch):
     """`with anomaly():` stop at the first operation whose result or gradient is not finite.
 
@@ -107,14 +184,21 @@ class anomaly(_Switch):
     """
 
     def __init__(self):
-        super().__init__(anomaly=True)
+        super().__init__(observer=_FINITE)
+
+
+_PACKAGE = __name__.partition(".")[0]
+_MACHINERY = {f"{_PACKAGE}.{part}" for part in ("autograd", "kernels", "nn", "optim", "testing")}
 
 
 def calling_line():
-    """`file:line in function` of the nearest caller outside this package: the user's own line."""
+    """`file:line in function` of the nearest caller outside the machinery: a model's line, or the user's own.
+
+    Layers count as machinery, since what they were given is decided outside; the models of this package do
+    not.
+    """
     frame = sys._getframe(1)
-    package = __name__.partition(".")[0]
-    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == package:
+    while frame.f_back and ".".join(frame.f_globals.get("__name__", "").split(".", 2)[:2]) in _MACHINERY:
         frame = frame.f_back
     return f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"
 
