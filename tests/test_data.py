@@ -136,18 +136,27 @@ def test_mnist_is_found_plain_and_gzipped(mnist_folder, images, split):
     np.testing.assert_allclose(x, images / 255, rtol=1e-6)
 
 
-def test_mnist_says_what_to_set(monkeypatch):
+@pytest.fixture
+def nowhere(tmp_path, monkeypatch):
+    """No folder of data, an empty cache, and in place of every host a URL that is none."""
+    pytest.importorskip("pooch")
     monkeypatch.delenv("TINYGEN_DATA", raising=False)
+    monkeypatch.setenv("TINYGEN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("TINYGEN_MIRROR", "nowhere")
+
+
+def test_mnist_says_what_to_set(nowhere):
     with pytest.raises(
-        FileNotFoundError, match=r"set it to the folder that holds mnist/train-images-idx3-ubyte.gz"
+        ConnectionError, match=r"set TINYGEN_DATA to a folder that holds mnist/train-images-idx3-ubyte.gz"
     ):
         data.mnist()
 
 
-def test_mnist_names_the_file_that_is_missing(mnist_folder):
+def test_mnist_names_the_file_that_is_missing(nowhere, mnist_folder):
     (mnist_folder / "t10k-labels-idx1-ubyte").unlink()
     with pytest.raises(
-        FileNotFoundError, match=r"t10k-labels-idx1-ubyte.gz, got no such file; set TINYGEN_DATA"
+        ConnectionError,
+        match=r"^mnist/t10k-labels-idx1-ubyte.gz: expected it from nowhere/.* set TINYGEN_DATA",
     ):
         data.mnist(split="test")
 
@@ -169,29 +178,95 @@ def test_mnist_refuses_images_that_are_none(mnist_folder):
 # minibatches
 
 
-def test_minibatches_give_every_row_once_and_keep_rows_together(rng):
+def minibatches(*arrays, size, seed=0):
+    return data.Minibatches(*arrays, size=size, rng=lambda epoch: np.random.default_rng([seed, epoch]))
+
+
+def test_minibatches_give_every_row_once_an_epoch_and_keep_rows_together():
     x, y = np.arange(23), np.arange(23) * 10
-    batches = list(data.minibatches(x, y, size=5, rng=rng))
-    assert [len(a) for a, _ in batches] == [5, 5, 5, 5, 3]
-    order = np.concatenate([a for a, _ in batches])
-    assert sorted(order) == list(range(23))
-    assert np.array_equal(np.concatenate([b for _, b in batches]), order * 10)
+    batches = minibatches(x, y, size=5)
+    assert len(batches) == 5
+    for epoch in range(2):
+        found = [batches.at(5 * epoch + i) for i in range(5)]
+        assert [len(a) for a, _ in found] == [5, 5, 5, 5, 3]
+        order = np.concatenate([a for a, _ in found])
+        assert sorted(order) == list(range(23))
+        assert np.array_equal(np.concatenate([b for _, b in found]), order * 10)
 
 
-def test_minibatches_shuffle_anew_each_epoch_and_repeat_with_the_seed():
-    def epochs(seed):
-        rng = np.random.default_rng(seed)
-        return [
-            np.concatenate([a for (a,) in data.minibatches(np.arange(50), size=8, rng=rng)]) for _ in "ab"
-        ]
+def test_minibatches_shuffle_anew_each_epoch_and_any_step_is_the_same_whenever_it_is_asked_for():
+    x = np.arange(50)
+    batches = minibatches(x, size=8, seed=3)
+    steps = [batches.at(step)[0] for step in range(21)]
+    first, second = np.concatenate(steps[:7]), np.concatenate(steps[7:14])
+    assert not np.array_equal(first, x) and not np.array_equal(first, second)
+    for step in (20, 3, 8, 0, 14):
+        assert np.array_equal(minibatches(x, size=8, seed=3).at(step)[0], steps[step])
+        assert np.array_equal(batches.at(step)[0], steps[step])
+    assert not np.array_equal(minibatches(x, size=8, seed=4).at(0)[0], steps[0])
 
-    first, second = epochs(3)
-    assert not np.array_equal(first, np.arange(50)) and not np.array_equal(first, second)
-    assert np.array_equal(first, epochs(3)[0]) and np.array_equal(second, epochs(3)[1])
 
-
-def test_minibatches_check_their_arguments_at_the_call(rng):
+def test_minibatches_check_their_arguments():
     with pytest.raises(ValueError, match=r"one length, got \[3, 4\]"):
-        data.minibatches(np.arange(3), np.arange(4), size=2, rng=rng)
+        minibatches(np.arange(3), np.arange(4), size=2)
     with pytest.raises(ValueError, match="a size of at least 1, got 0"):
-        data.minibatches(np.arange(3), size=0, rng=rng)
+        minibatches(np.arange(3), size=0)
+    with pytest.raises(ValueError, match="at least one row, got none"):
+        minibatches(np.zeros((0, 3)), size=2)
+
+
+def test_in_order_gives_the_rows_from_first_to_last():
+    parts = list(data.in_order(np.arange(7), np.arange(7) * 2, size=3))
+    assert [a.tolist() for a, _ in parts] == [[0, 1, 2], [3, 4, 5], [6]]
+    assert [b.tolist() for _, b in parts] == [[0, 2, 4], [6, 8, 10], [12]]
+
+
+# the catalogue
+
+
+@pytest.mark.parametrize("name", ["digits", "sprites"])
+def test_images_by_name_are_both_splits(name):
+    pytest.importorskip("sklearn")
+    for split, (images, labels) in zip(("train", "test"), data.load_images(name)):
+        expected = data.IMAGES[name](split=split)
+        assert np.array_equal(images, expected[0]) and np.array_equal(labels, expected[1])
+
+
+def test_of_images_by_path_a_tenth_is_for_the_test(tmp_path, rng):
+    path = tmp_path / "images"
+    array = np.arange(40 * 6, dtype=np.uint8).reshape(40, 2, 3)
+    path.write_bytes(idx(array))
+    (train, none), (test, _) = data.load_images(path)
+    assert none is None and (len(train), len(test)) == (36, 4)
+    both = np.concatenate([train, test]).reshape(40, -1)
+    assert sorted(map(tuple, both * 255)) == sorted(map(tuple, array.reshape(40, -1)))
+    np.savez(tmp_path / "both.npz", images=array, labels=np.arange(40))
+    (train, labels), _ = data.load_images(tmp_path / "both.npz")
+    assert np.array_equal(np.round(train * 255), array[labels])
+    path.write_bytes(idx(array[:1]))
+    with pytest.raises(ValueError, match="at least 2 images"):
+        data.load_images(path)
+
+
+def test_text_bytes_and_pairs_by_path_are_divided_too(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text("0123456789" * 3, encoding="utf-8")
+    assert data.load_text(path) == ("0123456789" * 2 + "0123456", "789")
+    assert [part.tobytes() for part in data.load_bytes(path)] == [b"0123456789" * 2 + b"0123456", b"789"]
+    path.write_text("".join(f"{i}\t{2 * i}\n" for i in range(20)), encoding="utf-8")
+    train, test = data.load_pairs(path)
+    assert (len(train), len(test)) == (18, 2)
+    assert sorted([*train, *test], key=lambda pair: int(pair[0])) == [(f"{i}", f"{2 * i}") for i in range(20)]
+    path.write_text("a\tb\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="at least 2 pairs"):
+        data.load_pairs(path)
+
+
+def test_what_has_a_name_comes_by_it():
+    assert data.load_pairs("addition") == (data.addition(split="train"), data.addition(split="test"))
+    assert np.array_equal(data.load_points("ring")[1][0], data.ring(split="test")[0])
+    assert data.load_bytes("python-docs")[1].tobytes().decode() == data.load_text("python-docs")[1]
+    with pytest.raises(ValueError, match="expected one of ring, grid, got 'rign'"):
+        data.load_points("rign")
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        data.load_images("nowhere")

@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS = {
     "tinygen.arrays": 0,
     "tinygen.data": 0,
+    "tinygen.durable": 0,
     "tinygen.extras": 0,
     "tinygen.kernels": 1,
     "tinygen.autograd": 2,
@@ -46,6 +47,7 @@ OUTSIDE = {
     "hypothesis": ("tinygen.testing",),
     "sklearn": ("tinygen.data",),
     "pooch": ("tinygen.data",),
+    "PIL": ("tinygen.data",),
     "sacrebleu": ("tinygen.metrics",),
     "matplotlib": ("tinygen.training",),
     "safetensors": ("tinygen.training",),
@@ -54,6 +56,7 @@ OUTSIDE = {
 }
 DISTRIBUTIONS = {
     "sklearn": "scikit-learn",
+    "PIL": "pillow",
     "cupy": "cupy-cuda12x",
     "llvmlite": "numba",
 }  # where the name differs

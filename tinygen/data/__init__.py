@@ -1,13 +1,66 @@
-"""Data sets, as NumPy arrays. Floor 0: no autograd here.
+"""Data sets and tokenizers. Floor 0: no autograd here, only NumPy arrays and strings.
 
-An image set is a function of `split`, "train" or "test". It gives images float32 (N, height, width), ink in
-[0, 1], and labels int64 (N,).
+`catalogue.py` lists the data sets by name. Most need no network; the others are found in the folder
+`$TINYGEN_DATA`, or downloaded once (downloads.py).
 """
 
-from .batches import minibatches
+from .batches import Minibatches, in_order
+from .bpe import BPETokenizer
+from .catalogue import (
+    IMAGES,
+    PAIRS,
+    POINTS,
+    TEXTS,
+    load_bytes,
+    load_images,
+    load_pairs,
+    load_points,
+    load_text,
+)
 from .digits import digits
-from .idx import mnist, read_idx
+from .files import read_bytes, read_pairs, read_text
+from .gaussians import grid, ring
+from .idx import read_idx
+from .images import read_images
+from .named import mnist, multi30k, tinyshakespeare
+from .python_text import python_docs, python_entries, python_source
+from .sequences import addition, copying, number_words, sorting
+from .sprites import sprites
+from .tokenizers import ByteTokenizer, CharacterTokenizer, load_tokenizer
 
-__all__ = ["IMAGES", "digits", "minibatches", "mnist", "read_idx"]
-
-IMAGES = {"digits": digits, "mnist": mnist}  # the image sets that a model can be trained on, by name
+__all__ = [
+    "BPETokenizer",
+    "ByteTokenizer",
+    "CharacterTokenizer",
+    "IMAGES",
+    "Minibatches",
+    "PAIRS",
+    "POINTS",
+    "TEXTS",
+    "addition",
+    "copying",
+    "digits",
+    "grid",
+    "in_order",
+    "load_bytes",
+    "load_images",
+    "load_pairs",
+    "load_points",
+    "load_text",
+    "load_tokenizer",
+    "mnist",
+    "multi30k",
+    "number_words",
+    "python_docs",
+    "python_entries",
+    "python_source",
+    "read_bytes",
+    "read_idx",
+    "read_images",
+    "read_pairs",
+    "read_text",
+    "ring",
+    "sorting",
+    "sprites",
+    "tinyshakespeare",
+]
