@@ -1,6 +1,7 @@
 """The command line: a training and its folder, samples from it, and every mistake told in one line."""
 
 import csv
+import html.parser
 import importlib
 import json
 import os
@@ -16,9 +17,8 @@ import pytest
 
 import tinygen
 from tinygen.cli import main
-from tinygen.training import Run, plots
+from tinygen.training import Run, plots, tour
 from tinygen.training.progress import Bar, Lines, Silent, progress
-from tinygen.training.runs import replacing, write
 
 for library in ("sklearn", "matplotlib", "safetensors", "tqdm"):
     pytest.importorskip(library)
@@ -53,8 +53,12 @@ def refused(capsys, *argv):
 
 
 def test_train_leaves_config_metrics_weights_and_pictures(run_folder):
-    files = {path.name for path in run_folder.iterdir()}
-    assert files == {"config.json", "metrics.csv", "checkpoint.safetensors", "curves.png", "samples.png"}
+    files = {path.name for path in run_folder.iterdir() if not path.name.startswith((".", "previous"))}
+    assert files == {
+        *("config.json", "metrics.csv", "checkpoint.safetensors", "state.json", "best.safetensors"),
+        *("curves.png", "samples.png", "samples", "report.html"),
+    }
+    assert [path.name for path in (run_folder / "samples").iterdir()] == ["000015.png"]
     config = json.loads((run_folder / "config.json").read_text())
     assert config["model"] == "vae" and config["tinygen"] == tinygen.__version__
     assert config["vae"] == {"inputs": 64, "hidden": 16, "latent": 8}
@@ -62,7 +66,7 @@ def test_train_leaves_config_metrics_weights_and_pictures(run_folder):
     rows = list(csv.DictReader((run_folder / "metrics.csv").open()))
     assert [row["epoch"] for row in rows] == ["1"] and rows[0]["step"] == "15"
     assert 15 < float(rows[0]["test_loss"]) < 45
-    for name in ("curves.png", "samples.png"):
+    for name in ("curves.png", "samples.png", "samples/000015.png"):
         content = (run_folder / name).read_bytes()
         assert content.startswith(PNG)
         assert len(content) > 10_000, f"{name} shows next to nothing"
@@ -71,7 +75,15 @@ def test_train_leaves_config_metrics_weights_and_pictures(run_folder):
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(run_folder, tmp_path):
     assert train(tmp_path, "--name", "same") == 0
     assert train(tmp_path, "--name", "other", "--seed", "1") == 0
-    for name in ("checkpoint.safetensors", "metrics.csv", "samples.png", "curves.png", "config.json"):
+    names = (
+        "checkpoint.safetensors",
+        "best.safetensors",
+        "metrics.csv",
+        "samples.png",
+        "curves.png",
+        "config.json",
+    )
+    for name in names:
         expected = (run_folder / name).read_bytes()
         assert (tmp_path / "same" / name).read_bytes() == expected, name
         assert (tmp_path / "other" / name).read_bytes() != expected, name
@@ -87,11 +99,11 @@ def test_runs_without_a_name_count_up(tmp_path, capsys):
 def test_train_shows_progress_on_stderr_and_the_result_on_stdout(tmp_path, capsys):
     assert main(["train", "vae", *QUICK, "--out", str(tmp_path), "--name", "shown"]) == 0
     shown = capsys.readouterr()
-    assert re.search(r"epoch 1: loss [\d.]+, test [\d.]+ nats, \d+ steps/s, 0 s left", shown.err)
+    assert re.search(r"epoch 1, step 15, loss [\d.]+, test loss [\d.]+, [\d.]+ steps/s, 0 s left", shown.err)
     assert re.search(
-        r"test loss [\d.]+ nats an image: reconstruction [\d.]+, KL divergence [\d.]+", shown.out
+        r"test loss [\d.]+, test reconstruction [\d.]+, test kl [\d.]+ \(nats an image\)", shown.out
     )
-    assert str(tmp_path / "shown" / "samples.png") in shown.out
+    assert str(tmp_path / "shown" / "report.html") in shown.out
 
 
 def test_a_code_of_two_dimensions_is_drawn_as_a_plane(tmp_path):
@@ -102,7 +114,10 @@ def test_a_code_of_two_dimensions_is_drawn_as_a_plane(tmp_path):
 def test_a_training_that_diverges_ends_in_one_line_and_exit_code_1(tmp_path, capsys):
     assert train(tmp_path, "--lr", "1e9", "--name", "wild") == 1
     assert re.fullmatch(
-        r"tinygen: train: expected a finite loss, .* at step \d+ .*\n", capsys.readouterr().err
+        r"tinygen: train: step \d+: .* not finite .*; try a smaller lr, or clip\n".replace(
+            "; try", ".*: try"
+        ),
+        capsys.readouterr().err,
     )
 
 
@@ -140,7 +155,23 @@ def test_sample_needs_no_data(tmp_path, monkeypatch):
         (["tarin"], "unknown command 'tarin'; did you mean train?"),
         (["--verison"], "unknown command '--verison'; did you mean --version?"),
         (["train", "vea"], "unknown model 'vea'; did you mean vae?"),
-        (["train", "diffusion"], "unknown model 'diffusion'; there is: vae"),
+        (["train", "diffusion"], "unknown model 'diffusion'; there is: vae, --resume"),
+        (["train", "--resume"], "train --resume: expected a run folder first, got none"),
+        (["train", "--resume", "nowhere"], "nowhere: expected a run folder, but there is no such folder"),
+        (["train", "--resume", "nowhere", "--lr", "1"], "unknown option '--lr'; there is: --steps, --epochs"),
+        (["train", "vae", "--schedule", "cosin"], "unknown schedule 'cosin'; did you mean cosine?"),
+        (
+            ["train", "vae", "--evaluate-evry", "3"],
+            "unknown option '--evaluate-evry'; did you mean --evaluate-every?",
+        ),
+        (["train", "vae", "--weight-decay", "1"], "weight_decay: is not used by optimizer adam"),
+        (["evaluate"], "evaluate: expected a run folder first, got none"),
+        (["evaluate", "nowhere", "--checkpoint", "bets"], "unknown checkpoint 'bets'; did you mean best?"),
+        (["profile", "vea"], "unknown model 'vea'; did you mean vae?"),
+        (["profile", "vae", "--repeats", "0"], "repeats: expected at least 1, got 0"),
+        (["ops", "matmull"], "describe: expected an operation, got 'matmull'; did you mean matmul?"),
+        (["tour", "--minutes", "0"], "minutes: expected a number above 0, got 0.0"),
+        (["tour", "--epochs", "2"], "unknown option '--epochs'"),
         (["train", "vae", "--epohcs", "3"], "unknown option '--epohcs'; did you mean --epochs?"),
         (["train", "vae", "--epoch", "3"], "unknown option '--epoch'; did you mean --epochs?"),
         (["train", "vae", "--hiden=3"], "unknown option '--hiden'; did you mean --hidden?"),
@@ -168,7 +199,9 @@ def test_mistakes_are_told_in_one_line(tmp_path, monkeypatch, capsys, argv, mess
 def test_an_existing_run_is_not_overwritten(run_folder, capsys):
     before = (run_folder / "checkpoint.safetensors").stat().st_mtime_ns
     argv = ["train", "vae", *QUICK, "--out", run_folder.parent, "--name", run_folder.name]
-    assert refused(capsys, *argv) == f"{run_folder}: there is such a run; choose another --name"
+    assert refused(capsys, *argv).startswith(
+        f"{run_folder}: there is such a run; choose another --name, or go"
+    )
     assert (run_folder / "checkpoint.safetensors").stat().st_mtime_ns == before
 
 
@@ -183,8 +216,12 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path, capsys):
 
 
 def test_mnist_without_its_folder_says_what_to_set(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("pooch")
     monkeypatch.delenv("TINYGEN_DATA", raising=False)
-    assert "set it to the folder that holds mnist/" in refused(
+    monkeypatch.setenv("TINYGEN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("TINYGEN_MIRROR", "nowhere")
+    monkeypatch.setattr("tinygen.data.downloads.print", lambda *args, **more: None, raising=False)
+    assert "set TINYGEN_DATA to a folder that holds mnist/" in refused(
         capsys, "train", "vae", "--data", "mnist", "--out", tmp_path / "runs"
     )
     assert not (tmp_path / "runs").exists()
@@ -209,10 +246,11 @@ def test_sample_refuses_folders_that_hold_something_else(tmp_path, run_folder, c
     assert "expected what `tinygen train` writes" in refused(capsys, "sample", tmp_path)
     config = json.loads((run_folder / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config))
-    assert "no checkpoint yet" in refused(capsys, "sample", tmp_path)
+    assert "nothing has been saved yet" in refused(capsys, "sample", tmp_path)
     checkpoint = (run_folder / "checkpoint.safetensors").read_bytes()
+    (tmp_path / "state.json").write_bytes((run_folder / "state.json").read_bytes())
     (tmp_path / "checkpoint.safetensors").write_bytes(checkpoint[:-1])
-    assert "the checkpoint is damaged" in refused(capsys, "sample", tmp_path)
+    assert "checkpoint.safetensors: is damaged" in refused(capsys, "sample", tmp_path)
     (tmp_path / "checkpoint.safetensors").write_bytes(checkpoint)
     config["vae"]["hidden"] = 17
     (tmp_path / "config.json").write_text(json.dumps(config))
@@ -227,10 +265,13 @@ def test_help_names_every_option_with_its_defaults(capsys):
         main(["train", "vae", "--help"])
     assert ended.value.code == 0
     shown = " ".join(capsys.readouterr().out.split())
-    options = ("data", "epochs", "minutes", "batch", "lr", "seed", "hidden", "latent", "name", "out", "quiet")
-    for option in options:
+    options = (
+        "data steps epochs minutes batch accumulate lr schedule lr-end clip ema seed hidden name out quiet"
+    )
+    for option in options.split():
         assert f" --{option} " in shown
-    assert "dimensions of the code z (default: 8 for digits, 20 for mnist)" in shown
+    assert "dimensions of the code z (default: 8 for digits, 20 for mnist, 10 for sprites)" in shown
+    assert "of the learning rate: constant, cosine, inverse-sqrt" in shown
     assert "--inputs" not in shown
 
 
@@ -238,7 +279,16 @@ def test_help_names_every_option_with_its_defaults(capsys):
 def test_without_a_command_the_commands_are_told(capsys, argv):
     assert main(argv) == 0
     shown = capsys.readouterr().out
-    assert "tinygen train MODEL" in shown and "tinygen sample RUN" in shown
+    commands = (
+        "tour",
+        "train MODEL",
+        "train --resume RUN",
+        "sample RUN",
+        "evaluate RUN",
+        "profile MODEL",
+        "ops",
+    )
+    assert all(f"tinygen {command}" in shown for command in commands)
 
 
 def test_the_module_runs_as_a_program():
@@ -247,12 +297,15 @@ def test_the_module_runs_as_a_program():
     assert done.stdout == f"tinygen {tinygen.__version__}\n" and done.stderr == ""
 
 
-def test_ctrl_c_finishes_the_step_and_saves(tmp_path, capsys):
-    """A real SIGINT, sent as soon as the first checkpoint is there. The training would last for hours."""
-    checkpoint = tmp_path / "long" / "checkpoint.safetensors"
+# going on
+
+
+def test_ctrl_c_saves_and_resume_goes_on_to_the_end(tmp_path, capsys):
+    """A real SIGINT, sent when the training is under way. It would last for hours."""
+    samples = tmp_path / "long" / "samples" / "000015.png"
 
     def interrupt():
-        while not checkpoint.exists():
+        while not samples.exists():
             time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGINT)
 
@@ -261,38 +314,158 @@ def test_ctrl_c_finishes_the_step_and_saves(tmp_path, capsys):
     argv = ["train", "vae", "--hidden", "16", "--epochs", "1000000", "--out", str(tmp_path), "--name", "long"]
     assert main(argv) == 130
     watcher.join()
-    assert re.search(r"interrupted, and saved, after [\d.]+ epochs", capsys.readouterr().out)
+    told = re.search(
+        r"stopped at step (\d+), and saved; go on with: tinygen (train --resume .*)\n",
+        capsys.readouterr().out,
+    )
     assert signal.getsignal(signal.SIGINT) is before
+    steps = int(told[1])
+    assert steps < 1_000_000 and json.loads((tmp_path / "long" / "state.json").read_text())["step"] == steps
+    assert main([*told[2].split(), "--steps", str(steps + 20)]) == 0
     rows = list(csv.DictReader((tmp_path / "long" / "metrics.csv").open()))
-    assert int(rows[-1]["step"]) < 1_000_000
+    assert int(rows[-1]["step"]) == steps + 20
+    assert (tmp_path / "long" / "report.html").exists()
     assert main(["sample", str(tmp_path / "long")]) == 0
+
+
+def test_a_resumed_run_is_the_run_that_was_not_stopped(tmp_path, run_folder, capsys):
+    assert train(tmp_path, "--name", "short", "--steps", "7") == 0
+    assert main(["train", "--resume", str(tmp_path / "short"), "--epochs", "1", "--quiet"]) == 0
+    assert main(["train", "--resume", str(tmp_path / "short")]) == 0  # nothing is left to do
+    assert "trained for 1 epochs, 15 steps" in capsys.readouterr().out
+    short, whole = (Run(folder).load()[0] for folder in (tmp_path / "short", run_folder))
+    assert all(np.array_equal(short[name], whole[name]) for name in whole)
+
+
+def test_data_that_are_not_what_they_were_are_refused(tmp_path, capsys):
+    np.savez(tmp_path / "mine.npz", images=np.random.default_rng(0).random((40, 4, 4), dtype=np.float32))
+    argv = [
+        "train",
+        "vae",
+        *QUICK,
+        "--data",
+        tmp_path / "mine.npz",
+        "--out",
+        tmp_path,
+        "--name",
+        "one",
+        "--quiet",
+    ]
+    assert main([str(word) for word in argv]) == 0
+    capsys.readouterr()
+    np.savez(tmp_path / "mine.npz", images=np.random.default_rng(1).random((40, 4, 4), dtype=np.float32))
+    for command in (["train", "--resume"], ["evaluate"]):
+        assert "are not those that this run began with" in refused(capsys, *command, tmp_path / "one")
+
+
+# evaluate
+
+
+def test_evaluate_repeats_the_figures_of_the_last_row(run_folder, capsys):
+    row = Run(run_folder).metrics()[-1]
+    for which in ("last", "best"):
+        assert main(["evaluate", str(run_folder), "--json", "--checkpoint", which]) == 0
+        figures = json.loads(capsys.readouterr().out)
+        assert figures == pytest.approx({name: row[f"test_{name}"] for name in figures}, rel=1e-6)
+    assert main(["evaluate", str(run_folder)]) == 0
+    shown = capsys.readouterr().out
+    assert re.search(r"reconstruction +[\d.]+\n", shown) and "nats an image, on 297 examples" in shown
+
+
+def test_evaluate_takes_other_data_of_the_same_shape(tmp_path, run_folder, capsys):
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "mine.npz", images=rng.random((40, 8, 8), dtype=np.float32))
+    np.savez(tmp_path / "wide.npz", images=rng.random((40, 8, 9), dtype=np.float32))
+    assert main(["evaluate", str(run_folder), "--data", str(tmp_path / "mine.npz"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["loss"] > 40  # noise is not what it has learnt
+    told = refused(capsys, "evaluate", run_folder, "--data", tmp_path / "wide.npz")
+    assert "wide.npz: expected images of [8, 8], got [8, 9]" in told
+
+
+# looking inside
+
+
+def test_profile_prints_a_table_of_operations_both_ways(capsys):
+    assert main(["profile", "vae", "--hidden", "16", "--repeats", "2"]) == 0
+    shown = capsys.readouterr().out
+    for pattern in (r"linear +forward +5 ", r"linear +backward +5 ", r"\(optimizer\) +elsewhere", "GFLOP/s"):
+        assert re.search(pattern, shown), pattern
+    assert main(["profile", "vae", "--hidden", "16", "--repeats", "2", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    products = {row["phase"]: row["flops"] for row in rows if row["operation"] == "linear"}
+    # 64 to 16, twice 16 to 8, 8 to 16, 16 to 64; for each two products backward, but none for the images
+    forward = 2 * 100 * 16 * (64 + 8 + 8 + 8 + 64)
+    assert products == {"forward": forward, "backward": 2 * forward - 2 * 100 * 16 * 64}
+
+
+def test_ops_lists_the_registry_and_describes_one(capsys):
+    assert main(["ops"]) == 0
+    assert "x: lambda g, y: g * y" in capsys.readouterr().out
+    assert main(["ops", "matmul"]) == 0
+    assert "tg.matmul(x, y" in capsys.readouterr().out
+
+
+# the tour
+
+
+def test_the_tour_trains_every_stop_and_leaves_one_page(tmp_path, capsys):
+    for number in (1, 2):
+        assert main(["tour", "--minutes", "0.002", "--out", str(tmp_path), "--quiet"]) == 0
+        page = tmp_path / f"tour-{number}" / "index.html"
+        assert capsys.readouterr().out == f"{page}\n"
+    text = page.read_text(encoding="utf-8")
+    for model, name, _ in tour.STOPS:
+        folder = page.parent / f"{model}-{name}"
+        assert (
+            f'href="{folder.name}/report.html"' in text and (folder / "report.html").stat().st_size > 50_000
+        )
+        assert f"tinygen sample {folder}" in text
+        assert json.loads((folder / "config.json").read_text())["training"]["minutes"] == 0.002
+    assert text.count("data:image/png;base64,") == len(tour.STOPS)
+
+
+def test_a_report_needs_nothing_beside_it_and_escapes_what_it_shows(tmp_path):
+    assert train(tmp_path, "--name", "a<b>&c") == 0
+    text = (tmp_path / "a<b>&c" / "report.html").read_text(encoding="utf-8")
+    parser = Parser()
+    parser.feed(text)
+    assert parser.open == [] and "<b>" not in text and "a&lt;b&gt;&amp;c" in text
+    assert parser.sources and all(source.startswith("data:image/png;base64,") for source in parser.sources)
+    for word in ("Curves", "Samples over time", "after 15 steps", "Configuration", "linear", "hidden"):
+        assert word in text
+
+
+class Parser(html.parser.HTMLParser):
+    """Checks that tags are closed in order, and collects where pictures come from."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.sources = [], []
+
+    def handle_starttag(self, tag, attributes):
+        if tag == "img":
+            self.sources.append(dict(attributes)["src"])
+        elif tag not in ("meta", "html"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
 
 
 # the small parts
 
 
-def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
-    path = tmp_path / "file"
-    write(path, b"old")
-    with pytest.raises(RuntimeError, match="killed"), replacing(path) as temporary:
-        temporary.write_bytes(b"ne")
-        raise RuntimeError("killed")
-    assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
-    write(path, b"new")
-    assert path.read_bytes() == b"new" and list(tmp_path.iterdir()) == [path]
-
-
-def test_metrics_and_weights_come_back_as_they_were_written(tmp_path):
+def test_metrics_come_back_as_they_were_written(tmp_path):
     run = Run.create(tmp_path, prefix="run")
-    for step in range(3):
-        run.add_metrics({"step": step, "loss": 1 / (step + 1)})
+    assert run.metrics() == []
+    run.save_metrics([{"step": step, "loss": 1 / (step + 1)} for step in range(3)])
     assert (run.folder / "metrics.csv").read_text() == "step,loss\n0,1\n1,0.5\n2,0.3333333\n"
-    weights = {"a": np.arange(6, dtype=np.float32).reshape(2, 3).T, "b.c": np.zeros(0)}
-    run.save_weights(weights)
-    read = Run(run.folder).weights()
-    assert read.keys() == weights.keys()
-    for name, array in weights.items():
-        assert np.array_equal(read[name], array) and read[name].dtype == array.dtype
+    before = (run.folder / "metrics.csv").read_bytes()
+    run.save_metrics(run.metrics())
+    assert (run.folder / "metrics.csv").read_bytes() == before
+    (run.folder / "metrics.csv").write_text("step,loss\n0,one\n")
+    with pytest.raises(ValueError, match=r"metrics.csv: expected a table of numbers"):
+        run.metrics()
 
 
 def test_every_pixel_of_a_digit_becomes_a_sharp_square(tmp_path):
@@ -326,15 +499,32 @@ class Terminal:
 
 
 def test_progress_is_a_bar_on_a_terminal_lines_elsewhere_and_nothing_when_quiet(monkeypatch):
-    assert type(progress("run", quiet=True)) is Silent
-    assert type(progress("run")) is Lines
-    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
-    with progress("run") as bar:
-        assert type(bar) is Bar
-        for step in range(1, 11):
-            bar.step(20.5, done=step / 10)
-            if step == 5:
-                bar.evaluated({"test_loss": 21.25}, done=0.5)
-        assert bar.bar.n == Bar.PARTS
-    assert "run" in terminal.text and "100%" in terminal.text
-    assert re.search(r"loss 20.50, test 21.25 nats, \d+ steps/s, .* gone, .* left", terminal.text)
+    assert type(progress(quiet=True)) is Silent
+    assert type(progress()) is Lines
+    for columns in (60, 100):
+        monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+        monkeypatch.setenv("COLUMNS", str(columns))
+        with progress() as bar:
+            assert type(bar) is Bar
+            bar.begin(0.0)
+            bar.bar.ncols, bar.bar.dynamic_ncols = columns, None
+            for step in range(1, 11):
+                bar.step(20.5, done=step / 10)
+                if step == 5:
+                    bar.evaluated({"test_loss": 21.25}, done=0.5)
+            assert bar.bar.n == Bar.PARTS
+        assert "100%" in terminal.text
+        assert re.search(r"loss 20.5, test 21.25, [\d,]+ steps/s, .* left", terminal.text)
+        lines = re.split(r"[\r\n]", terminal.text)
+        assert max(map(len, lines)) <= columns
+
+
+def test_plain_lines_tell_the_time_that_is_left_of_a_run_that_goes_on(monkeypatch):
+    now = iter([0.0, 100.0, 110.0])
+    monkeypatch.setattr("time.monotonic", lambda: next(now))
+    lines = Lines(terminal := Terminal())
+    lines.begin(0.5)
+    for _ in range(20):
+        lines.step(1.0, done=0.6)
+    lines.evaluated({"epoch": 2.5, "step": 1200, "train_loss": 1.0, "test_loss": 1.5}, done=0.6)
+    assert terminal.text == "epoch 2.5, step 1,200, loss 1, test loss 1.5, 2 steps/s, 40 s left\n"

@@ -2,6 +2,7 @@
 
 from . import init
 from .activations import ELU, GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Softplus, Tanh
+from .ema import EMA
 from .images import AvgPool2d, Conv2d, ConvTranspose2d, MaxPool2d, Upsample
 from .layers import Dropout, Embedding, Flatten, Linear, Reshape, Sequential
 from .losses import binary_cross_entropy_with_logits, kl_standard_normal, l1_loss, mse_loss
@@ -11,6 +12,7 @@ from .parameter import Parameter
 
 __all__ = [
     "ELU",
+    "EMA",
     "GELU",
     "AvgPool2d",
     "BatchNorm",

@@ -1,6 +1,10 @@
 """Training: the loop, the folder that a run leaves behind, and its pictures. Needs the extra `app`."""
 
-from .loop import TrainingConfig, evaluate, streams, train
+from .config import TrainingConfig
+from .loop import train
 from .runs import Run
+from .session import Session
+from .streams import stream
+from .task import Player
 
-__all__ = ["Run", "TrainingConfig", "evaluate", "streams", "train"]
+__all__ = ["Player", "Run", "Session", "TrainingConfig", "stream", "train"]

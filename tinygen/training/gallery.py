@@ -7,6 +7,7 @@ import numpy as np
 from ..autograd import no_grad
 
 SIDE = 8  # rows and columns of a panel
+STOPS = 10  # of a walk where there are no classes
 
 
 @no_grad()
@@ -15,8 +16,8 @@ def panels(model, images, labels, *, rng):
 
     Args:
         model: a VAE.
-        images: test images (N, height, width) in [0, 1], at least 32. The first ones are shown, good or bad.
-        labels: their classes (N,), at least two different ones.
+        images: test images (N, height, width) in [0, 1]. The first ones are shown, good or bad.
+        labels: their classes (N,), or None.
         rng: draws the codes of the samples.
     """
     mu, _ = model.encode(images.reshape(len(images), -1))
@@ -40,21 +41,28 @@ def sample_panel(model, shape, *, count, rng):
 
 def _pairs(model, images, mu):
     """The first 32 images, each above the decoded mean of its code."""
-    count = SIDE * SIDE // 2
-    shown = np.stack([images[:count], _decoded(model, mu[:count], images.shape[1:])])
+    shown = np.arange(SIDE * SIDE // 2) % len(images)  # again from the first, where there are fewer
+    shown = np.stack([images[shown], _decoded(model, mu[shown], images.shape[1:])])
     return shown.reshape(2, SIDE // 2, SIDE, *images.shape[1:]).swapaxes(0, 1)
 
 
 def _walk(model, images, mu, labels):
-    """From class to class in straight lines of equally many steps, by way of a typical image of each."""
-    classes = np.unique(labels)
-    stops = np.stack([_most_central(mu[labels == k]) for k in classes])
+    """Through the codes in straight lines of equally many steps.
+
+    From a typical image of each class to that of the next; without classes, from one test image to the next.
+    """
+    if labels is None:
+        stops, what = mu[:STOPS], "from one test image to another"
+    else:
+        classes = np.unique(labels)
+        stops, what = [_most_central(mu[labels == k]) for k in classes], f"from {classes[0]} to {classes[-1]}"
     where = np.linspace(0, len(stops) - 1, SIDE * SIDE)  # for ten digits, seven steps from each to the next
-    start = np.minimum(where.astype(int), len(stops) - 2)
+    start = np.minimum(where.astype(int), max(0, len(stops) - 2))
     share = (where - start)[:, None].astype(np.float32)
+    stops = np.stack([*stops, stops[-1]])  # so that a single one has a next
     codes = (1 - share) * stops[start] + share * stops[start + 1]
     walk = _decoded(model, codes, images.shape[1:]).reshape(SIDE, SIDE, *images.shape[1:])
-    return "A walk through the codes", f"in straight lines from {classes[0]} to {classes[-1]}", walk
+    return "A walk through the codes", f"in straight lines {what}", walk
 
 
 def _most_central(codes):

@@ -1,162 +1,261 @@
-"""The training loop: minibatches, a loss, a step; an evaluation and a checkpoint at the end of every epoch.
+"""The training loop: a minibatch, a loss, a step; now and then an evaluation and a checkpoint.
 
-It serves models whose `loss(x, eps)` is (total, reconstruction, kl) in nats an example. Each kind of random
-draw has a stream of its own, spawned from one seed: weights, order of the data, noise in training, noise in
-evaluation, pictures. So an evaluation never shifts the training, and the same seed repeats a run to the bit.
+A run that was stopped anywhere, by Ctrl-C or by kill -9, goes on from its last checkpoint and ends with the
+same bits as one that never stopped. Two things make that easy. What is random at a step depends on the seed
+and on the step alone (streams.py). And a checkpoint holds everything else that a step changes: parameters and
+buffers, the optimizers' moments, the averages, and a `Standing`.
 """
 
 import contextlib
+import dataclasses
 import math
 import signal
 import threading
 import time
+import warnings
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..autograd import no_grad
-from ..data import minibatches
-from ..optim import Adam
+from ..autograd import anomaly, no_grad
+from ..nn import EMA
+from ..optim import clip_by_norm
+from .checkpoint import Damaged
 from .progress import Silent
+from .streams import stream
+from .task import figures
 
-STREAMS = ("weights", "order", "noise", "evaluation", "pictures")
-LOSSES = ("loss", "reconstruction", "kl")
 
+@dataclass
+class Standing:
+    """Where a training stands.
 
-@dataclass(frozen=True, kw_only=True)
-class TrainingConfig:
-    """How a model is trained, and for how long: `epochs`, `minutes`, or whichever of the two ends first.
-
-    Raises:
-        ValueError: a setting is out of its range, or no length is given.
+    step         updates made
+    seconds      spent on them
+    evaluations  made
+    sums, seen   each figure of the steps since the last evaluation, summed, and how many steps those are
+    best         the evaluation with the best judged figure so far: its step and the figure
     """
 
-    data: str = field(default="digits", metadata={"help": "digits, or mnist found in $TINYGEN_DATA"})
-    epochs: int | None = field(default=None, metadata={"help": "passes over the training data"})
-    minutes: float | None = field(
-        default=None, metadata={"help": "train for this long; beside epochs, whichever ends first"}
-    )
-    batch: int = field(default=100, metadata={"help": "images in a minibatch"})
-    lr: float = field(default=1e-3, metadata={"help": "learning rate of Adam"})
-    seed: int = field(default=0, metadata={"help": "of the weights, the order of the data and all noise"})
-
-    def __post_init__(self):
-        for name in ("epochs", "batch"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name}: expected at least 1, got {value}")
-        for name in ("minutes", "lr"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                raise ValueError(f"{name}: expected a number above 0, got {value}")
-        if self.seed < 0:
-            raise ValueError(f"seed: expected at least 0, got {self.seed}")
-        if self.epochs is None and self.minutes is None:
-            raise ValueError("training: expected a length; give epochs or minutes")
+    step: int = 0
+    seconds: float = 0.0
+    evaluations: int = 0
+    sums: dict = field(default_factory=dict)
+    seen: int = 0
+    best: dict | None = None
 
 
-def streams(seed):
-    """A dict with a np.random.Generator for each name in STREAMS, independent of one another."""
-    children = np.random.SeedSequence(seed).spawn(len(STREAMS))
-    return {name: np.random.default_rng(child) for name, child in zip(STREAMS, children, strict=True)}
-
-
-def train(model, train_x, test_x, config, *, run, progress=None):
-    """Train `model` in place, and leave metrics and a checkpoint in `run` after every epoch.
+def train(task, config, *, run, progress=None):
+    """Train from where `run` stands to the end, and leave metrics, samples and checkpoints in its folder.
 
     Args:
-        model: a module with `loss(x, eps)` and `noise(n, rng=)`, such as a VAE.
-        train_x, test_x: float32 (N, inputs).
-        run: where to leave what was learned, a Run.
+        task: see task.py. Its model is trained in place.
+        config: a TrainingConfig.
+        run: a Run; a new one, or one that was stopped.
+        progress: who is told, see progress.py.
 
     Returns:
-        The last row of metrics, and what ended the training: "epochs", "minutes" or "interrupted".
+        What ended the training, "steps", "minutes" or the signal.Signals that stopped it, and the Standing.
 
     Raises:
-        FloatingPointError: a loss that is not finite; the checkpoint of the last epoch stays.
+        FloatingPointError: a loss, a gradient or a weight is not finite; the first operation that made one is
+            named. The last checkpoint stays, and is good.
+        OSError: the folder cannot be written, or somebody else trains there. The last checkpoint stays.
+        Damaged: there is a checkpoint, and it cannot be read.
     """
-    random, progress = streams(config.seed), progress or Silent()
-    optimizer = Adam(model.parameters(), lr=config.lr)
-    steps_per_epoch = math.ceil(len(train_x) / config.batch)
-    step, row, ending, started = 0, {}, None, time.monotonic()
-    # A loss that overflows is an error below, which says more than NumPy's warning would.
-    with interruption() as interrupted, np.errstate(over="ignore", invalid="ignore"):
+    progress = progress or Silent()
+    optimizers = [config.make_optimizer(player.module.parameters()) for player in task.players]
+    averages = EMA(task.model, decay=config.ema) if config.ema else None
+    every = config.evaluate_every or max(1, round(task.steps_per_epoch))
+    # What overflows is an error below, which says more than NumPy's warning would.
+    with run.alone(), interruption() as interrupted, np.errstate(over="ignore", invalid="ignore"):
+        at = _restore(run, task, optimizers, averages)
+        rows = [row for row in run.metrics() if row["step"] <= at.step]
+        before, started = at.seconds, time.monotonic()
+        done = config.done(at.step, at.seconds, task.steps_per_epoch)
+        ending, saved = _ending(done, at, config, task, interrupted), started
+        progress.begin(done)
         while ending is None:
-            sums, seen = np.zeros(len(LOSSES)), 0
-            for (x,) in minibatches(train_x, size=config.batch, rng=random["order"]):
-                losses = model.loss(x, model.noise(len(x), rng=random["noise"]))
-                values = _finite(losses, f"at step {step + 1} (epoch {step // steps_per_epoch + 1})")
-                optimizer.zero_grad()
-                losses[0].backward()
+            lr = config.learning_rate(at.step, done)
+            batch = task.batch(at.step)
+            for turn, optimizer in enumerate(optimizers):
+                optimizer.lr = lr
+                found = _gradient(task, turn, optimizer, batch, config, at.step)
                 optimizer.step()
-                step, sums, seen = step + 1, sums + values * len(x), seen + len(x)
-                ending, done = _ending(step, steps_per_epoch, time.monotonic() - started, config, interrupted)
-                progress.step(values[0], done=done)
-                if ending:
-                    break
-            test = evaluate(model, test_x, seed=config.seed)
-            run.save_weights(model.state_dict())  # not before the evaluation, which raises if they are bad
-            row = {"epoch": step / steps_per_epoch, "step": step}
-            row |= {f"train_{name}": float(value) for name, value in zip(LOSSES, sums / seen)}
-            row |= {f"test_{name}": float(value) for name, value in zip(LOSSES, test)}
-            run.add_metrics(row)
-            progress.evaluated(row, done=done)
-    return row, ending
+                for name, value in found.items():
+                    at.sums[name] = at.sums.get(name, 0.0) + value
+            if averages:
+                averages.update()
+            at.step, at.seen, at.seconds = at.step + 1, at.seen + 1, before + time.monotonic() - started
+            done = config.done(at.step, at.seconds, task.steps_per_epoch)
+            ending = _ending(done, at, config, task, interrupted)
+            progress.step(next(iter(found.values())), done=done)
+            if at.step % every == 0 or ending in ("steps", "minutes"):
+                with averages.applied() if averages else contextlib.nullcontext():
+                    row = _evaluate(task, at, lr, run, config.seed, last=ending is not None)
+                rows.append(row)
+                run.save_metrics(rows)
+                progress.evaluated(row, done=done)
+            if ending or time.monotonic() - saved >= config.save_seconds:
+                _save(run, task, optimizers, averages, at)
+                saved = time.monotonic()
+        # The samples and the figures of the end are those of the averaged weights, too.
+        if averages:
+            for name, parameter in task.model.named_parameters():
+                parameter.assign(averages.averages[name])
+    return ending, at
 
 
-def _finite(losses, where):
-    """The three losses as an array, or a FloatingPointError that says where they were not finite."""
-    values = np.array([float(loss.numpy()) for loss in losses])
-    if not np.isfinite(values).all():
-        raise FloatingPointError(
-            f"train: expected a finite loss, got reconstruction {values[1]} and KL {values[2]} {where}; "
-            "try a smaller lr"
-        )
-    return values
+def _gradient(task, turn, optimizer, batch, config, step):
+    """Give one player's parameters their gradients on a batch, clipped; its figures, the gradient's norm too.
+
+    A batch in several pieces gives the gradient of the whole: each piece's counts by its share of the rows.
+    """
+    player, size = task.players[turn], len(batch[0])
+
+    def accumulate():
+        rng, found = _noise(task, config.seed, step, turn), {}
+        optimizer.zero_grad()
+        for rows in np.array_split(np.arange(size), min(config.accumulate, size)):
+            whole = len(rows) == size
+            answer = player.loss(batch if whole else tuple(array[rows] for array in batch), rng)
+            for name, value in figures(answer, player.name).items():
+                found[name] = found.get(name, 0.0) + value * len(rows) / size
+            (answer[0] if whole else answer[0] * (len(rows) / size)).backward()
+        return found
+
+    try:
+        found = accumulate()
+        found["gradient"] = clip_by_norm(optimizer.parameters, config.clip or math.inf)
+    except FloatingPointError as error:
+        raise _first_cause(task, accumulate, error, step) from None
+    alone = len(task.players) == 1
+    return found if alone else {f"{player.name}_{name}": value for name, value in found.items()}
 
 
-def _ending(step, steps_per_epoch, seconds, config, interrupted):
-    """What ends the training after this step (None: nothing yet), and the fraction of it that is done."""
-    by_steps = step / (config.epochs * steps_per_epoch) if config.epochs else 0.0
-    by_time = seconds / (60 * config.minutes) if config.minutes else 0.0
-    done = min(1.0, max(by_steps, by_time))
-    if interrupted.is_set():
-        return "interrupted", done
-    return "epochs" if by_steps >= 1 else "minutes" if by_time >= 1 else None, done
+def _noise(task, seed, step, turn):
+    """The stream of a player's noise at a step; layers that draw for themselves get their own."""
+    for i, (_, module) in enumerate(task.model.named_modules(), start=1):
+        if hasattr(module, "rng"):
+            module.rng = stream(seed, "noise", step, turn, i)
+    return stream(seed, "noise", step, turn)
+
+
+def _first_cause(task, accumulate, error, step):
+    """The error to raise instead of `error`, which says where a number at this step first was not finite."""
+    where = f"train: step {step + 1:,}"
+    tail = "; what was saved before is good: try a smaller lr, or clip"
+    for name, parameter in task.model.named_parameters():
+        if not np.isfinite(parameter.numpy()).all():
+            return FloatingPointError(f"{where}: parameter {name} is not finite after the last update{tail}")
+    try:
+        with anomaly():  # the same numbers again, each looked at
+            accumulate()
+    except FloatingPointError as cause:
+        error = cause
+    return FloatingPointError(f"{where}: {error}{tail}")
+
+
+def _ending(done, at, config, task, interrupted):
+    """What ends the training at this place; None: nothing yet."""
+    if interrupted:
+        return interrupted[0]
+    last = config.last_step(task.steps_per_epoch)
+    return "steps" if last and at.step >= last else "minutes" if done >= 1 else None
 
 
 @no_grad()
-def evaluate(model, x, *, seed, size=500):
-    """Mean (total, reconstruction, kl) over the rows of x, in nats an example, as an array of three.
+def _evaluate(task, at, lr, run, seed, last):
+    """A row of metrics. The best weights are saved, and samples at each doubling of evaluations and last."""
+    task.model.eval()
+    try:
+        test = task.evaluate(stream(seed, "evaluation"))
+        at.evaluations += 1
+        if at.best is None or test[task.judge] < at.best[task.judge]:
+            at.best = {"step": at.step, task.judge: test[task.judge]}
+            run.save_best(task.model.state_dict())
+        if last or at.evaluations & (at.evaluations - 1) == 0:
+            task.snapshot(run.path("samples") / f"{at.step:06}", stream(seed, "pictures"))
+    finally:
+        task.model.train()
+    row = {"epoch": at.step / task.steps_per_epoch, "step": at.step, "lr": lr}
+    row |= {f"train_{name}": total / at.seen for name, total in at.sums.items()}
+    at.sums, at.seen = {}, 0
+    return row | {f"test_{name}": value for name, value in test.items()}
 
-    The noise comes from a stream made anew from `seed`: every evaluation of a run sees the same noise, so a
-    difference between two epochs is a difference between two models.
 
-    Raises:
-        FloatingPointError: a loss that is not finite.
-    """
-    rng, sums = streams(seed)["evaluation"], np.zeros(len(LOSSES))
-    for start in range(0, len(x), size):
-        part = x[start : start + size]
-        losses = model.loss(part, model.noise(len(part), rng=rng))
-        sums += len(part) * _finite(losses, "in an evaluation")
-    return sums / len(x)
+# saving and restoring
+
+
+def _save(run, task, optimizers, averages, at):
+    """Save a checkpoint, unless a weight is not finite."""
+    arrays = {f"model.{name}": array for name, array in task.model.state_dict().items()}
+    if averages:
+        arrays |= {f"ema.{name}": array for name, array in averages.state_dict().items()}
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise FloatingPointError(
+                f"train: step {at.step:,}: {name} is not finite; what was saved before is good: "
+                "try a smaller lr, or clip"
+            )
+    for player, optimizer in zip(task.players, optimizers):
+        arrays |= {f"optimizer.{player.name}.{name}": a for name, a in optimizer.state_dict().items()}
+    run.save(arrays, dataclasses.asdict(at))
+
+
+def _restore(run, task, optimizers, averages):
+    """The Standing of the run's last checkpoint, everything brought back from it; of a new run the start."""
+    try:
+        arrays, state, problems = run.load()
+    except FileNotFoundError:
+        _save(run, task, optimizers, averages, at := Standing())  # better to find now that it cannot be done
+        return at
+    for problem in problems:
+        warnings.warn(
+            f"{problem}; going on from the checkpoint before, of step {state['step']:,}", stacklevel=3
+        )
+
+    def below(prefix):
+        return {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
+
+    try:
+        task.model.load_state_dict(below("model."))
+        for player, optimizer in zip(task.players, optimizers):
+            optimizer.load_state_dict(below(f"optimizer.{player.name}."))
+        if averages:
+            averages.load_state_dict(below("ema."), steps=state["step"])
+    except ValueError as error:
+        raise Damaged(
+            f"{run.folder}: config.json and the checkpoint do not belong together; {error}"
+        ) from error
+    return Standing(**state)
 
 
 @contextlib.contextmanager
 def interruption():
-    """Yield an event that Ctrl-C sets, so that the step is finished and saved. A second one acts as ever."""
-    interrupted = threading.Event()
+    """Yield a list to which the first signal to stop is added, so that the step is finished and saved.
+
+    They are Ctrl-C, `kill`, and a terminal that is closed. A second one acts as ever.
+    """
+    interrupted = []
     if threading.current_thread() is not threading.main_thread():  # only that one may handle signals
         yield interrupted
         return
 
     def handle(number, frame):
-        interrupted.set()
-        signal.signal(signal.SIGINT, before)
+        interrupted.append(signal.Signals(number))
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
 
-    before = signal.signal(signal.SIGINT, handle)
+    kinds = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {kind: signal.getsignal(kind) for kind in kinds}
+    before = {
+        kind: handler for kind, handler in before.items() if handler is not signal.SIG_IGN
+    }  # as by nohup
+    for kind in before:
+        signal.signal(kind, handle)
     try:
         yield interrupted
     finally:
-        signal.signal(signal.SIGINT, before)
+        for kind, handler in before.items():
+            signal.signal(kind, handler)

@@ -37,17 +37,25 @@ def parse(program, argv, configs, *, recipes=None, without=()):
     known = [f for config in configs for f in dataclasses.fields(config) if f.name not in without]
     for field in known:
         kind = next(k for k in (*typing.get_args(field.type), field.type) if k is not type(None))
-        text = field.metadata["help"] + _default(field, kind, recipes or {})
+        choices = field.metadata.get("choices")
+        text = field.metadata["help"] + (f": {', '.join(choices)}" if choices else "")
+        text += _default(field, kind, recipes or {})
         if kind is bool:
-            parser.add_argument(f"--{field.name}", action="store_true", help=text)
+            parser.add_argument(_option(field), action="store_true", help=text)
         else:
-            parser.add_argument(f"--{field.name}", type=READERS[kind], metavar=field.name.upper(), help=text)
+            read = _chooser(field.name, choices) if choices else READERS[kind]
+            parser.add_argument(_option(field), type=read, metavar=field.name.upper(), help=text)
     given, rest = parser.parse_known_args(argv)
     if rest and rest[0].startswith("-"):
-        choose("option", rest[0].partition("=")[0], [f"--{field.name}" for field in known])
+        choose("option", rest[0].partition("=")[0], [_option(field) for field in known])
     if rest:
         raise Mistake(f"expected an option, got {rest[0]!r}; {program} --help tells them")
     return vars(given)
+
+
+def _option(field):
+    """How an option is written: lr_end is --lr-end."""
+    return f"--{field.name.replace('_', '-')}"
 
 
 def _default(field, kind, recipes):
@@ -77,6 +85,13 @@ def choose(what, name, known):
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     hint = f"did you mean {near[0]}?" if near else f"there is: {', '.join(known)}"
     raise Mistake(f"unknown {what} {name!r}; {hint}")
+
+
+def _chooser(what, known):
+    def read(text):
+        return choose(what, text, known)
+
+    return read
 
 
 def _reader(kind, expected):

@@ -7,11 +7,12 @@ pixel of a digit is a sharp square.
 
 import numpy as np
 
+from ..durable import replacing
 from ..extras import optional
-from .runs import replacing
 
 TILE, GAP = 56, 8  # screen pixels: the side of a small image, and the space between two
 MARGIN, HEADER = 28, 76  # around a panel, and above it for its title
+TITLES = {"kl": "KL divergence"}  # of what is not called by its own name
 INK, GREY, TRAIN, TEST = "#1b1f24", "#68707a", "#9db8d9", "#1f5fa8"
 
 
@@ -62,35 +63,49 @@ def _grid(images):
     return grid
 
 
-def save_curves(rows, path):
-    """Draw the loss and its two terms against the epoch, on training and on test data.
+def save_curves(rows, path, *, unit):
+    """Draw every figure against the epoch, on training and on test data where there are both.
 
     Args:
-        rows: dicts with `epoch`, and in nats an image `train_loss`, `train_reconstruction`, `train_kl`, and
-            the same with `test_`.
+        rows: dicts with `epoch` and any number of `train_NAME` and `test_NAME`.
         path: where to write the PNG.
+        unit: of all but the gradient's norm, such as "nats an image".
     """
-    figure = _figure(13, 4)
-    epochs = [row["epoch"] for row in rows]
-    mark = "o" if len(rows) < 3 else None  # a line needs two points to be seen
-    titles = {"loss": "Loss", "reconstruction": "Reconstruction", "kl": "KL divergence"}
-    for axes, (key, title) in zip(figure.subplots(1, 3), titles.items(), strict=True):
-        curves = {split: [row[f"{split}_{key}"] for row in rows] for split in ("train", "test")}
-        axes.plot(epochs, curves["train"], color=TRAIN, label="training data", lw=2, marker=mark)
-        axes.plot(epochs, curves["test"], color=TEST, label="test data", lw=2, marker=mark)
-        axes.set_title(title, loc="left", size=14, weight="bold", color=INK)
-        axes.set_xlabel("epoch", size=11, color=GREY)
-        axes.set_ylabel("nats per image", size=11, color=GREY)
-        axes.tick_params(colors=GREY, labelsize=10)
-        axes.grid(color="#e6e9ed")
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.spines[["left", "bottom"]].set_color("#c8cdd3")
-        axes.set_xlim(0, 1.02 * epochs[-1])
-        axes.set_ylim(*_range(curves["train"] + curves["test"]))
+    names = list(
+        dict.fromkeys(key.partition("_")[2] for key in rows[0] if key.startswith(("train_", "test_")))
+    )
+    columns = min(4, len(names))
+    height = -(-len(names) // columns)
+    figure = _figure(4.2 * columns, 3.8 * height)
+    grid = figure.subplots(height, columns, squeeze=False).ravel()
+    for axes, name in zip(grid, names):
+        _curve(axes, rows, name, "norm" if name.endswith("gradient") else unit)
+    for axes in grid[len(names) :]:
+        axes.remove()
     figure.axes[0].legend(frameon=False, fontsize=11, labelcolor=INK)
     figure.tight_layout(w_pad=2)
     _save(figure, path)
+
+
+def _curve(axes, rows, name, unit):
+    epochs, mark = [row["epoch"] for row in rows], "o" if len(rows) < 3 else None  # a line needs two points
+    drawn = []
+    for split, what, color in (("train", "training data", TRAIN), ("test", "test data", TEST)):
+        if f"{split}_{name}" in rows[0]:
+            values = [row[f"{split}_{name}"] for row in rows]
+            axes.plot(epochs, values, color=color, label=what, lw=2, marker=mark)
+            drawn += values
+    title = TITLES.get(name, name.replace("_", " ").capitalize())
+    axes.set_title(title, loc="left", size=14, weight="bold", color=INK)
+    axes.set_xlabel("epoch", size=11, color=GREY)
+    axes.set_ylabel(unit, size=11, color=GREY)
+    axes.tick_params(colors=GREY, labelsize=10)
+    axes.grid(color="#e6e9ed")
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color("#c8cdd3")
+    axes.set_xlim(0, 1.02 * epochs[-1])
+    axes.set_ylim(*_range(drawn))
 
 
 def _range(values):

@@ -20,8 +20,11 @@ class Silent:
     def __exit__(self, *error):
         """The training is over, in whatever way."""
 
+    def begin(self, done):
+        """The training begins, or goes on, from here."""
+
     def step(self, loss, *, done):
-        """A step, with its training loss in nats an image."""
+        """A step, with its training loss."""
 
     def evaluated(self, row, *, done):
         """An evaluation, with its row of metrics."""
@@ -32,31 +35,43 @@ class Lines(Silent):
 
     def __init__(self, stream):
         self.stream, self.started, self.last = stream, time.monotonic(), -EVERY
+        self.steps, self.start = 0, 0.0
+
+    def begin(self, done):
+        self.started, self.start = time.monotonic(), done
+
+    def step(self, loss, *, done):
+        self.steps += 1
 
     def evaluated(self, row, *, done):
         now = time.monotonic()
         if done < 1 and now - self.last < EVERY:
             return
-        self.last, seconds = now, now - self.started
-        rate, left = row["step"] / max(seconds, 1e-9), seconds / done - seconds if done else 0
+        self.last, seconds = now, max(now - self.started, 1e-9)
+        left = seconds * (1 - done) / max(done - self.start, 1e-9)
+        losses = "".join(f", {key} {row[name]:.4g}" for key, name in _losses(row))
+        rate = _rate(self.steps / seconds)
         print(
-            f"epoch {row['epoch']:.4g}: loss {row['train_loss']:.2f}, test {row['test_loss']:.2f} nats, "
-            f"{rate:.0f} steps/s, {left:.0f} s left",
+            f"epoch {row['epoch']:.4g}, step {row['step']:,}{losses}, {rate}, {_duration(left)} left",
             file=self.stream,
             flush=True,
         )
 
 
 class Bar(Silent):
-    """A tqdm bar: losses, rate, and the time left."""
+    """A tqdm bar: losses, rate, and the time left. It fits 60 columns."""
 
-    FORMAT = "{desc} {percentage:3.0f}% {bar}{postfix}, {elapsed} gone, {remaining} left"
+    FORMAT = "{percentage:3.0f}% |{bar}| {desc}{remaining} left"
     PARTS = 1000  # of the whole, since a training is measured in steps or in minutes
 
-    def __init__(self, stream, title):
-        self.started, self.steps, self.test = time.monotonic(), 0, ""
+    def __init__(self, stream):
+        self.stream, self.bar, self.steps, self.test = stream, None, 0, ""
+
+    def begin(self, done):
+        start = int(done * self.PARTS)
+        self.started = time.monotonic()
         self.bar = optional("tqdm").tqdm(
-            total=self.PARTS, desc=title, file=stream, bar_format=self.FORMAT, dynamic_ncols=True
+            total=self.PARTS, initial=start, file=self.stream, bar_format=self.FORMAT, dynamic_ncols=True
         )
 
     def step(self, loss, *, done):
@@ -64,18 +79,37 @@ class Bar(Silent):
         parts = int(done * self.PARTS) - self.bar.n
         if parts > 0 or self.steps == 1:
             rate = self.steps / max(time.monotonic() - self.started, 1e-9)
-            self.bar.set_postfix_str(f"loss {loss:.2f}{self.test} nats, {rate:.0f} steps/s", refresh=False)
+            self.bar.set_description_str(f"loss {loss:.4g}{self.test}, {_rate(rate)}, ", refresh=False)
             self.bar.update(parts)
 
     def evaluated(self, row, *, done):
-        self.test = f", test {row['test_loss']:.2f}"
+        if "test_loss" in row:
+            self.test = f", test {row['test_loss']:.4g}"
 
     def __exit__(self, *error):
-        self.bar.close()
+        if self.bar is not None:
+            self.bar.close()
 
 
-def progress(title, *, quiet=False):
+def _losses(row):
+    """(how it is called, its column) of what is worth a line: the losses on training and test data."""
+    return [(name.replace("train_", "").replace("_", " "), name) for name in row if name.endswith("loss")]
+
+
+def _rate(rate):
+    """Such as 1,234 steps/s or 0.12 steps/s."""
+    return f"{rate:,.0f} steps/s" if rate >= 10 else f"{rate:.2g} steps/s"
+
+
+def _duration(seconds):
+    """Such as 5 s, 3:05 or 1:02:03."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}" if minutes else f"{rest} s"
+
+
+def progress(*, quiet=False):
     """The one that suits: nothing when `quiet`, a bar when stderr is a terminal, plain lines otherwise."""
     if quiet:
         return Silent()
-    return Bar(sys.stderr, title) if sys.stderr.isatty() else Lines(sys.stderr)
+    return Bar(sys.stderr) if sys.stderr.isatty() else Lines(sys.stderr)

@@ -1,13 +1,13 @@
 """A run folder: everything that one training leaves behind, each file written whole or not at all.
 
-    runs/NAME/config.json              what is needed to repeat the run
-              metrics.csv              a row for every evaluation
-              checkpoint.safetensors   the weights, by name
-              curves.png, samples.png  pictures, see plots.py
-
-A file is written under a temporary name, flushed to the disk and renamed, so that nobody ever meets half a
-file, even when a run is killed. Left out: optimizer moments and random streams, so a run cannot be continued
-yet.
+runs/NAME/config.json               what is needed to repeat the run
+          metrics.csv               a row for every evaluation
+          checkpoint.safetensors    the last state: weights, optimizer, averages; see checkpoint.py
+          state.json                and where the training stands
+          best.safetensors          the weights of the best evaluation
+          samples/000015.png, ...   what the model made after so many steps; .txt for text
+          samples.png, curves.png   pictures of the end
+          report.html               all of it on one page
 """
 
 import contextlib
@@ -15,12 +15,13 @@ import csv
 import io
 import itertools
 import json
-import os
 from pathlib import Path
 
-import numpy as np
-
+from ..durable import locked, sweep, write
 from ..extras import optional
+from . import checkpoint
+
+BEST = "best.safetensors"
 
 
 class Run:
@@ -28,7 +29,6 @@ class Run:
 
     def __init__(self, folder):
         self.folder = Path(folder)
-        self._rows = []
 
     @classmethod
     def create(cls, out, *, prefix, name=None):
@@ -58,7 +58,10 @@ class Run:
                 break
             except FileExistsError as error:
                 if name is not None:
-                    raise FileExistsError(f"{folder}: there is such a run; choose another --name") from error
+                    raise FileExistsError(
+                        f"{folder}: there is such a run; choose another --name, "
+                        f"or go on with it: tinygen train --resume {folder}"
+                    ) from error
             except OSError as error:
                 raise OSError(
                     f"{out}: no run can be made here ({error.strerror}); choose another --out"
@@ -82,6 +85,30 @@ class Run:
         """The path of a file in this folder."""
         return self.folder / name
 
+    @contextlib.contextmanager
+    def alone(self):
+        """Be the only one who trains in this folder during the block; what a killed one left is removed.
+
+        Raises:
+            OSError: another process trains here, or, at any time in the block, a file cannot be written. What
+                was saved before stays.
+        """
+        try:
+            with locked(self.path(".lock")):
+                self.path("samples").mkdir(exist_ok=True)
+                sweep(self.folder)
+                sweep(self.path("samples"))
+                yield
+        except BlockingIOError as error:
+            raise BlockingIOError(f"{self.folder}: another process is training here; let it end") from error
+        except OSError as error:
+            raise OSError(
+                f"{self.folder}: cannot be written ({error.strerror or error}); what was saved before is "
+                f"intact: put that right, and go on with: tinygen train --resume {self.folder}"
+            ) from error
+
+    # configuration
+
     def save_config(self, config):
         """Write config.json from plain dicts, lists, strings and numbers."""
         write(self.path("config.json"), (json.dumps(config, indent=2) + "\n").encode())
@@ -98,56 +125,61 @@ class Run:
         except ValueError as error:
             raise ValueError(f"{path}: expected JSON as `tinygen train` writes it; {error}") from error
 
-    def add_metrics(self, row):
-        """Add a row, a dict of numbers with the same keys each time, to metrics.csv."""
-        self._rows.append(row)
-        text = io.StringIO()
-        table = csv.DictWriter(text, fieldnames=list(self._rows[0]), lineterminator="\n")
-        table.writeheader()
-        table.writerows({key: f"{value:.7g}" for key, value in row.items()} for row in self._rows)
-        write(self.path("metrics.csv"), text.getvalue().encode())
+    # metrics
 
     def metrics(self):
-        """The rows added so far."""
-        return list(self._rows)
-
-    def save_weights(self, weights):
-        """Write checkpoint.safetensors from a dict of name -> array."""
-        whole = {name: np.ascontiguousarray(array) for name, array in weights.items()}
-        write(self.path("checkpoint.safetensors"), optional("safetensors.numpy").save(whole))
-
-    def weights(self):
-        """The dict of name -> array in checkpoint.safetensors.
+        """The rows of metrics.csv, dicts of numbers; none as long as there is no such file.
 
         Raises:
-            FileNotFoundError: the run has not saved one yet.
-            ValueError: the file is damaged.
+            ValueError: it is not as it was written.
         """
-        path = self.path("checkpoint.safetensors")
+        path = self.path("metrics.csv")
         if not path.is_file():
-            raise FileNotFoundError(f"{path}: no checkpoint yet; one is saved after each epoch")
-        safetensors = optional("safetensors")
+            return []
         try:
-            return optional("safetensors.numpy").load(path.read_bytes())
-        except safetensors.SafetensorError as error:
-            raise ValueError(f"{path}: the checkpoint is damaged ({error}); train again") from error
+            rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")), strict=True))
+            return [{name: float(value) for name, value in row.items()} for row in rows]
+        except (ValueError, TypeError, csv.Error) as error:
+            raise ValueError(
+                f"{path}: expected a table of numbers as `tinygen train` writes it; {error}"
+            ) from error
 
+    def save_metrics(self, rows):
+        """Write metrics.csv from rows, dicts of numbers with the same keys; seven digits of each are kept."""
+        text = io.StringIO()
+        table = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
+        table.writeheader()
+        table.writerows({key: f"{value:.7g}" for key, value in row.items()} for row in rows)
+        write(self.path("metrics.csv"), text.getvalue().encode())
 
-def write(path, content):
-    """Replace the file at `path` by `content` (bytes): whole, or not at all."""
-    with replacing(path) as temporary:
-        temporary.write_bytes(content)
+    # what was learned
 
+    def save(self, arrays, state):
+        """Save a checkpoint, see checkpoint.py."""
+        checkpoint.save(self.folder, arrays, state)
 
-@contextlib.contextmanager
-def replacing(path):
-    """Yield a temporary path beside `path`; after the block it is flushed to the disk and renamed `path`."""
-    path = Path(path)
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
-        yield temporary
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    def load(self):
+        """The arrays and the state of the last whole checkpoint, and what is wrong with a newer one."""
+        return checkpoint.load(self.folder)
+
+    def save_best(self, weights):
+        """Write best.safetensors from a dict of name -> array."""
+        write(self.path(BEST), checkpoint.packed(weights))
+
+    def weights(self, which="last"):
+        """The model's weights, name -> array: "last" or "best". The averaged ones, where the run averages.
+
+        Raises:
+            FileNotFoundError: the run has not saved any yet.
+            Damaged: the file, and for "last" the one before it, are damaged.
+        """
+        if which == "best":
+            if not self.path(BEST).is_file():
+                raise FileNotFoundError(f"{self.path(BEST)}: no evaluation has been saved; choose the last")
+            return checkpoint.unpacked(self.path(BEST))[0]
+        arrays = self.load()[0]
+        own, averaged = (
+            {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+            for prefix in ("model.", "ema.")
+        )
+        return own | averaged
