@@ -49,6 +49,6 @@ def test_what_looks_like_a_variable_is_one():
 
 def test_the_two_commands_stand_in_blocks_of_their_own():
     assert [block.strip() for block in blocks("bash")] == [
-        'pip install ".[app]" && tinygen train vae',
+        'pip install ".[app]" && tinygen tour',
         'pip install ".[test]" && pytest',
     ]
