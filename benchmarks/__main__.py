@@ -32,9 +32,10 @@ def main(argv=None):
     from . import cases, report
 
     effort = cases.Effort(2, 0.001, 0.0, 0.0) if options.quick else cases.Effort(rounds=options.rounds)
+    limits = {"seconds": 0.05, "megabytes": 64} if options.quick else {"seconds": 2.0}
     results = {
         "environment": measure.environment(PACKAGES),
-        "peaks": machine.peaks(options.threads, 0.05 if options.quick else 2.0),
+        "peaks": machine.peaks(options.threads, **limits),
         "families": {},
     }
     print(heading(results), flush=True)

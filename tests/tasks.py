@@ -26,7 +26,7 @@ class Regressor(nn.Module):
 class Regression:
     """Guess a number from three. Noise is added to the inputs, to have some."""
 
-    judge, unit = "loss", "squared units"
+    monitor, unit = "loss", "squared units"
 
     def __init__(self, config, *, plain=False):
         rng = np.random.default_rng(0)
@@ -42,7 +42,6 @@ class Regression:
         )
         self.steps_per_epoch = len(self.minibatches)
         self.batch = self.minibatches.at
-        self.snapshots = []
 
     def loss(self, batch, rng):
         x, y = batch
@@ -51,10 +50,9 @@ class Regression:
         return (error * error).mean(), {"distance": tg.abs(error).mean()}
 
     def evaluate(self, rng):
-        return means(self.loss, data.in_order(*self.test, size=4), rng)
+        return means(self.players[0], data.in_order(*self.test, size=4), rng)
 
-    def snapshot(self, path, rng):
-        self.snapshots.append(path)
+    def samples(self, path, rng):
         path.with_suffix(".txt").write_text(f"{rng.random()}\n")
 
 
@@ -63,13 +61,16 @@ class Pair(nn.Module):
 
     def __init__(self, *, rng):
         self.generator = nn.Linear(2, 2, rng=rng)
-        self.critic = nn.Sequential(nn.Linear(2, 6, rng=rng), nn.Tanh(), nn.Linear(6, 1, rng=rng))
+        self.critic = nn.Sequential(
+            *(nn.Linear(2, 6, rng=rng), nn.Dropout(0.2, rng=rng), nn.Tanh()),
+            *(nn.Dropout(0.2, rng=rng), nn.Linear(6, 1, rng=rng)),
+        )
 
 
 class Duel:
     """Two players, each with a loss of its own: a small GAN on eight points of a circle."""
 
-    judge, unit = "loss", "nats"
+    monitor, unit = "loss", "nats"
 
     def __init__(self, config):
         self.model = Pair(rng=stream(config.seed, "weights"))
@@ -99,5 +100,5 @@ class Duel:
     def evaluate(self, rng):
         return {"loss": float(np.square(self.fake(20, rng).numpy()).mean())}
 
-    def snapshot(self, path, rng):
+    def samples(self, path, rng):
         path.with_suffix(".txt").write_text("nothing to see\n")

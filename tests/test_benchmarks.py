@@ -258,10 +258,66 @@ def test_the_exit_code_tells(change, code, monkeypatch, tmp_path, capsys):
         return {"a": record(tinygen=noisy(2.0 if change == "slower" else 1.0), PyTorch=noisy(2.0, 1))}
 
     monkeypatch.setattr(measure, "limit_threads", lambda count: None)
-    monkeypatch.setattr(machine, "peaks", lambda threads, seconds: made["peaks"])
+    monkeypatch.setattr(machine, "peaks", lambda threads, seconds, megabytes: made["peaks"])
     monkeypatch.setattr(benchmarks_main, "measured", measured)
     assert benchmarks_main.main(["rows", "--quick", "--json", str(new), "--compare", str(old)]) == code
     out, err = capsys.readouterr()
     assert ("rows a: 1, was 0.5" in out.replace(" x PyTorch", "")) == (change == "slower")
     assert ("PyTorch: off" in err) == (change == "unequal")
     assert set(json.loads(new.read_text())) == {"environment", "peaks", "families"}
+
+
+# The peaks of the machine
+
+
+@pytest.fixture
+def planted(monkeypatch):
+    """Kernels that only note (name, sizes of their arrays, threads), and times for them in turn."""
+    ran, times = [], []
+
+    def note(name, arrays):
+        def kernel(*given, work):
+            ran.append((name, [given[i].nbytes for i in arrays], "all" if work else "one"))
+
+        monkeypatch.setattr(machine, name, kernel)
+
+    def least(call, seconds):
+        call()
+        return times[len(ran) - 1] * (seconds == 0.3)
+
+    note("multiply_add", (0, 1))
+    note("read", (0,))
+    note("triad", (0, 1, 3))
+    monkeypatch.setattr(machine, "_least", least)
+    return ran, times
+
+
+def test_peaks_are_of_one_core_and_of_all_and_all_is_at_least_one(planted):
+    ran, times = planted
+    times += [1.0, 2.0, 3.0, 0.5, 8.0, 4.0]  # on all threads arithmetic is quicker, memory slower
+    found = machine.peaks(7, seconds=0.3, megabytes=4)
+    assert [(name, who) for name, _, who in ran] == [
+        (name, who) for who in ("one", "all") for name in ("multiply_add", "read", "triad")
+    ]
+    megabyte = 1 << 20
+    assert found["read"] == {"one": 4 * megabyte / 2.0 / 1e9, "all": 4 * megabyte / 2.0 / 1e9}
+    assert found["triad"] == {"one": 6 * megabyte / 3.0 / 1e9, "all": 6 * megabyte / 3.0 / 1e9}
+    assert found["arithmetic"]["all"] == 2 * found["arithmetic"]["one"] > 0
+    assert found["threads"] == 7 and set(found) == {"arithmetic", "read", "triad", "threads"}
+
+
+@pytest.mark.parametrize("options, megabytes", [({}, 256), ({"megabytes": 5}, 5)])
+def test_the_sizes_of_the_arrays_depend_on_nothing_but_megabytes(planted, options, megabytes):
+    ran, times = planted
+    times += [1.0] * 6
+    machine.peaks(2, seconds=0.3, **options)
+    sizes = {name: each for name, each, _ in ran}
+    assert sizes["read"] == [megabytes << 20]
+    assert sizes["triad"] == [(megabytes // 2) << 20] * 3
+
+
+def test_peaks_of_arrays_that_are_too_small_are_an_error():
+    with pytest.raises(
+        ValueError, match="peaks: expected at least 2 megabytes, got 1; exceed the last cache"
+    ):
+        machine.peaks(1, megabytes=1)

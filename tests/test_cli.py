@@ -17,7 +17,7 @@ import pytest
 
 import tinygen
 from tinygen.cli import main
-from tinygen.training import Run, plots, tour
+from tinygen.training import Damaged, Run, Session, plots, session, tour
 from tinygen.training.progress import Bar, Lines, Silent, progress
 
 for library in ("sklearn", "matplotlib", "safetensors", "tqdm"):
@@ -156,20 +156,26 @@ def test_sample_needs_no_data(tmp_path, monkeypatch):
         (["--verison"], "unknown command '--verison'; did you mean --version?"),
         (["train", "vea"], "unknown model 'vea'; did you mean vae?"),
         (["train", "diffusion"], "unknown model 'diffusion'; there is: vae, --resume"),
-        (["train", "--resume"], "train --resume: expected a run folder first, got none"),
+        (["train", "--resume"], "train --resume: expected a run folder, got none"),
         (["train", "--resume", "nowhere"], "nowhere: expected a run folder, but there is no such folder"),
         (["train", "--resume", "nowhere", "--lr", "1"], "unknown option '--lr'; there is: --steps, --epochs"),
-        (["train", "vae", "--schedule", "cosin"], "unknown schedule 'cosin'; did you mean cosine?"),
+        (
+            ["train", "vae", "--schedule", "cosin"],
+            "--schedule: unknown schedule 'cosin'; did you mean cosine?",
+        ),
         (
             ["train", "vae", "--evaluate-evry", "3"],
             "unknown option '--evaluate-evry'; did you mean --evaluate-every?",
         ),
         (["train", "vae", "--weight-decay", "1"], "weight_decay: is not used by optimizer adam"),
-        (["evaluate"], "evaluate: expected a run folder first, got none"),
-        (["evaluate", "nowhere", "--checkpoint", "bets"], "unknown checkpoint 'bets'; did you mean best?"),
+        (["evaluate"], "evaluate: expected a run folder, got none"),
+        (
+            ["evaluate", "nowhere", "--checkpoint", "bets"],
+            "--checkpoint: unknown checkpoint 'bets'; did you mean best?",
+        ),
         (["profile", "vea"], "unknown model 'vea'; did you mean vae?"),
         (["profile", "vae", "--repeats", "0"], "repeats: expected at least 1, got 0"),
-        (["ops", "matmull"], "describe: expected an operation, got 'matmull'; did you mean matmul?"),
+        (["ops", "matmull"], "ops: expected an operation, got 'matmull'; did you mean matmul?"),
         (["tour", "--minutes", "0"], "minutes: expected a number above 0, got 0.0"),
         (["tour", "--epochs", "2"], "unknown option '--epochs'"),
         (["train", "vae", "--epohcs", "3"], "unknown option '--epohcs'; did you mean --epochs?"),
@@ -184,7 +190,7 @@ def test_sample_needs_no_data(tmp_path, monkeypatch):
         (["train", "vae", "extra"], "expected an option, got 'extra'"),
         (["train", "vae", "--name", "a/b"], "name: expected a plain folder name, got 'a/b'"),
         (["train", "vae", "--name", ".."], "name: expected a plain folder name, got '..'"),
-        (["sample"], "sample: expected a run folder first, got none"),
+        (["sample"], "sample: expected a run folder, got none"),
         (["sample", "nowhere"], "nowhere: expected a run folder, but there is no such folder"),
         (["sample", "nowhere", "--cuont", "3"], "unknown option '--cuont'; did you mean --count?"),
     ],
@@ -230,7 +236,7 @@ def test_mnist_without_its_folder_says_what_to_set(tmp_path, monkeypatch, capsys
 @pytest.mark.parametrize("library", ["sklearn.datasets", "matplotlib.figure", "safetensors.numpy", "tqdm"])
 def test_a_missing_library_is_told_before_anything_is_made(tmp_path, monkeypatch, capsys, library):
     monkeypatch.setitem(sys.modules, library, None)
-    name = library.partition(".")[0]
+    name = {"sklearn": "scikit-learn"}.get(library.partition(".")[0], library.partition(".")[0])
     expected = f'{name} is not installed; do: pip install "tinygen[app]"'
     assert refused(capsys, "train", "vae", *QUICK, "--out", tmp_path / "runs") == expected
     assert not (tmp_path / "runs").exists()
@@ -270,7 +276,10 @@ def test_help_names_every_option_with_its_defaults(capsys):
     )
     for option in options.split():
         assert f" --{option} " in shown
-    assert "dimensions of the code z (default: 8 for digits, 20 for mnist, 10 for sprites)" in shown
+    assert (
+        "dimensions of the code z (default: 8 for digits, 20 for mnist, 10 for sprites, 20 for a path)"
+        in shown
+    )
     assert "of the learning rate: constant, cosine, inverse-sqrt" in shown
     assert "--inputs" not in shown
 
@@ -288,7 +297,7 @@ def test_without_a_command_the_commands_are_told(capsys, argv):
         "profile MODEL",
         "ops",
     )
-    assert all(f"tinygen {command}" in shown for command in commands)
+    assert all(f"\n  {command}" in shown for command in commands)
 
 
 def test_the_module_runs_as_a_program():
@@ -305,7 +314,9 @@ def test_ctrl_c_saves_and_resume_goes_on_to_the_end(tmp_path, capsys):
     samples = tmp_path / "long" / "samples" / "000015.png"
 
     def interrupt():
-        while not samples.exists():
+        for _ in range(6000):
+            if samples.exists():
+                break
             time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGINT)
 
@@ -333,7 +344,7 @@ def test_a_resumed_run_is_the_run_that_was_not_stopped(tmp_path, run_folder, cap
     assert main(["train", "--resume", str(tmp_path / "short"), "--epochs", "1", "--quiet"]) == 0
     assert main(["train", "--resume", str(tmp_path / "short")]) == 0  # nothing is left to do
     assert "trained for 1 epochs, 15 steps" in capsys.readouterr().out
-    short, whole = (Run(folder).load()[0] for folder in (tmp_path / "short", run_folder))
+    short, whole = (Run(folder).load().arrays for folder in (tmp_path / "short", run_folder))
     assert all(np.array_equal(short[name], whole[name]) for name in whole)
 
 
@@ -358,6 +369,90 @@ def test_data_that_are_not_what_they_were_are_refused(tmp_path, capsys):
         assert "are not those that this run began with" in refused(capsys, *command, tmp_path / "one")
 
 
+def test_a_resume_that_is_refused_changes_nothing(tmp_path, run_folder, capsys):
+    config = (run_folder / "config.json").read_bytes()
+    told = refused(capsys, "train", "--resume", run_folder, "--steps", 5)
+    assert (
+        told
+        == f"{run_folder}: expected a length of at least the 15 steps that are made, got 5; give a longer one"
+    )
+    with Run(run_folder).alone():
+        told = refused(capsys, "train", "--resume", run_folder, "--steps", 50)
+    assert told == f"{run_folder}: another process is training here; let it end"
+    assert (run_folder / "config.json").read_bytes() == config
+
+
+def test_what_is_damaged_is_told_in_one_line(tmp_path, capsys):
+    assert train(tmp_path, "--name", "one") == 0
+    capsys.readouterr()
+    folder = tmp_path / "one"
+    (folder / "samples" / ".DS_Store").write_bytes(b"not ours")
+    (folder / "metrics.csv").write_text("nonsense")
+    assert "metrics.csv: expected a table of numbers" in refused(capsys, "train", "--resume", folder)
+    (folder / "metrics.csv").unlink()
+    assert main(["train", "--resume", str(folder)]) == 0  # nothing to do but the pictures
+    assert "metrics.csv: has 0 of 1 rows" in capsys.readouterr().err
+    for name in ("state.json", "previous.json"):
+        (folder / name).write_bytes(b"{}")
+    for command in (["train", "--resume"], ["evaluate"], ["sample"]):
+        assert "state.json: is damaged" in refused(capsys, *command, folder)
+    (folder / "best.safetensors").write_bytes(b"")
+    assert "best.safetensors: is damaged" in refused(capsys, "sample", folder, "--checkpoint", "best")
+    for text in ("[" * 100_000, '{"model": "vae", "vae": {"hiden": 3}, "data": {}, "training": {}}'):
+        (folder / "config.json").write_text(text)
+        assert "config.json: expected" in refused(capsys, "sample", folder)
+
+
+def test_a_library_that_is_missing_is_told_before_a_run_goes_on(tmp_path, monkeypatch, capsys):
+    assert train(tmp_path, "--name", "one", "--steps", "3") == 0
+    capsys.readouterr()
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert "matplotlib is not installed" in refused(
+        capsys, "train", "--resume", tmp_path / "one", "--steps", 9
+    )
+    assert Run(tmp_path / "one").load().state["step"] == 3
+
+
+@pytest.mark.skipif(os.name != "posix", reason="closes streams as a shell does")
+@pytest.mark.parametrize(
+    "ending", ["2>&-", ">&-", "2>/dev/full", ">/dev/full", "2>&1 | head -n 1", ">&- 2>&-"]
+)
+def test_a_training_does_not_depend_on_who_listens(tmp_path, ending):
+    command = f"{sys.executable} -m tinygen train vae --hidden 16 --steps 30 --out . --name run {ending}"
+    subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, check=False, timeout=300)
+    assert Run(tmp_path / "run").load().state["step"] == 30
+    assert (tmp_path / "run" / "report.html").exists()
+
+
+def test_settings_that_nobody_knows_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"unknown setting 'hiden'; did you mean hidden\?"):
+        Session.begin("vae", {"hiden": 3}, out=tmp_path)
+    with pytest.raises(ValueError, match=r"unknown setting 'inputs'"):
+        Session.begin("vae", {"inputs": 3}, out=tmp_path)
+    with pytest.raises(ValueError, match=r"unknown model 'vea'"):
+        Session.begin("vea", {}, out=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_length_of_the_user_stands_instead_of_the_recipes(tmp_path):
+    for given in ({"steps": 3}, {"minutes": 0.5}, {"epochs": 2, "minutes": 1.0}):
+        config = session.prepared("vae", given)[1]
+        assert {name: getattr(config, name) for name in session.LENGTHS} == {
+            **dict.fromkeys(session.LENGTHS),
+            **given,
+        }
+    assert session.prepared("vae", {})[1].epochs == 400
+
+
+def test_a_profiled_step_changes_no_weight():
+    task, config, _ = session.prepared("vae", {"hidden": 16})
+    before, step = task.model.state_dict(), session.one_step(task, config)
+    for _ in range(3):
+        step()
+    after = task.model.state_dict()
+    assert all(np.array_equal(after[name], before[name]) for name in before)
+
+
 # evaluate
 
 
@@ -379,7 +474,7 @@ def test_evaluate_takes_other_data_of_the_same_shape(tmp_path, run_folder, capsy
     assert main(["evaluate", str(run_folder), "--data", str(tmp_path / "mine.npz"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["loss"] > 40  # noise is not what it has learnt
     told = refused(capsys, "evaluate", run_folder, "--data", tmp_path / "wide.npz")
-    assert "wide.npz: expected images of [8, 8], got [8, 9]" in told
+    assert "wide.npz: expected images of shape [8, 8], got [8, 9]; give data like digits" in told
 
 
 # looking inside
@@ -400,7 +495,7 @@ def test_profile_prints_a_table_of_operations_both_ways(capsys):
 
 def test_ops_lists_the_registry_and_describes_one(capsys):
     assert main(["ops"]) == 0
-    assert "x: lambda g, y: g * y" in capsys.readouterr().out
+    assert "x: g * y" in capsys.readouterr().out
     assert main(["ops", "matmul"]) == 0
     assert "tg.matmul(x, y" in capsys.readouterr().out
 
@@ -456,16 +551,22 @@ class Parser(html.parser.HTMLParser):
 
 
 def test_metrics_come_back_as_they_were_written(tmp_path):
-    run = Run.create(tmp_path, prefix="run")
+    run = Run.create(tmp_path, {}, prefix="run")
     assert run.metrics() == []
-    run.save_metrics([{"step": step, "loss": 1 / (step + 1)} for step in range(3)])
-    assert (run.folder / "metrics.csv").read_text() == "step,loss\n0,1\n1,0.5\n2,0.3333333\n"
+    rows = [{"epoch": 0.5, "step": 12_345_678 + i, "loss": 1 / (i + 1)} for i in range(3)]
+    rows[1]["rare"] = 2.0  # a metric that not every row has
+    run.save_metrics(rows)
+    lines = "epoch,step,loss,rare", "0.5,12345678,1,", "0.5,12345679,0.5,2", "0.5,12345680,0.3333333,"
+    assert (run.folder / "metrics.csv").read_text().splitlines() == list(lines)
+    assert [row["step"] for row in run.metrics()] == [row["step"] for row in rows]
+    assert [row.get("rare") for row in run.metrics()] == [None, 2.0, None]
     before = (run.folder / "metrics.csv").read_bytes()
     run.save_metrics(run.metrics())
     assert (run.folder / "metrics.csv").read_bytes() == before
-    (run.folder / "metrics.csv").write_text("step,loss\n0,one\n")
-    with pytest.raises(ValueError, match=r"metrics.csv: expected a table of numbers"):
-        run.metrics()
+    for text in ("epoch,step\n0,one\n", "loss\n1\n", "epoch,step\n0\n", "", "\xff"):
+        (run.folder / "metrics.csv").write_text(text)
+        with pytest.raises(Damaged, match=r"metrics.csv: expected a table of numbers .* delete it"):
+            run.metrics()
 
 
 def test_every_pixel_of_a_digit_becomes_a_sharp_square(tmp_path):
@@ -499,17 +600,17 @@ class Terminal:
 
 
 def test_progress_is_a_bar_on_a_terminal_lines_elsewhere_and_nothing_when_quiet(monkeypatch):
-    assert type(progress(quiet=True)) is Silent
-    assert type(progress()) is Lines
+    assert type(progress("run", quiet=True)) is Silent
+    assert type(progress("run")) is Lines
     for columns in (60, 100):
         monkeypatch.setattr(sys, "stderr", terminal := Terminal())
         monkeypatch.setenv("COLUMNS", str(columns))
-        with progress() as bar:
+        with progress("run") as bar:
             assert type(bar) is Bar
             bar.begin(0.0)
             bar.bar.ncols, bar.bar.dynamic_ncols = columns, None
             for step in range(1, 11):
-                bar.step(20.5, done=step / 10)
+                bar.step({"loss": 20.5, "kl": 1.0}, done=step / 10)
                 if step == 5:
                     bar.evaluated({"test_loss": 21.25}, done=0.5)
             assert bar.bar.n == Bar.PARTS
@@ -522,9 +623,9 @@ def test_progress_is_a_bar_on_a_terminal_lines_elsewhere_and_nothing_when_quiet(
 def test_plain_lines_tell_the_time_that_is_left_of_a_run_that_goes_on(monkeypatch):
     now = iter([0.0, 100.0, 110.0])
     monkeypatch.setattr("time.monotonic", lambda: next(now))
-    lines = Lines(terminal := Terminal())
+    lines = Lines(terminal := Terminal(), "run")
     lines.begin(0.5)
     for _ in range(20):
-        lines.step(1.0, done=0.6)
+        lines.step({}, done=0.6)
     lines.evaluated({"epoch": 2.5, "step": 1200, "train_loss": 1.0, "test_loss": 1.5}, done=0.6)
-    assert terminal.text == "epoch 2.5, step 1,200, loss 1, test loss 1.5, 2 steps/s, 40 s left\n"
+    assert terminal.text == "run\nepoch 2.5, step 1,200, loss 1, test loss 1.5, 2 steps/s, 40 s left\n"

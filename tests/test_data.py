@@ -1,6 +1,7 @@
 """The data sets: splits, ranges and dtypes; idx files good and bad; minibatches; missing libraries."""
 
 import gzip
+import re
 import struct
 import sys
 
@@ -46,8 +47,11 @@ def test_the_splits_of_digits_divide_the_whole_set_and_stay_the_same():
     rows = np.concatenate([np.column_stack([x.reshape(len(x), -1) * 16, y]) for x, y in both])
     whole = np.column_stack([load_digits().data, load_digits().target])
     assert sorted(map(tuple, rows)) == sorted(map(tuple, whole))
-    assert np.array_equal(data.digits()[0], data.digits(split="train", seed=0)[0])
-    assert not np.array_equal(data.digits()[1], data.digits(seed=1)[1])
+    (_, train), (_, test) = both
+    assert (train[:12].tolist(), test[:12].tolist()) == (
+        [0, 6, 3, 8, 1, 8, 4, 1, 5, 8, 9, 7],
+        [4, 2, 1, 0, 2, 6, 9, 0, 6, 4, 2, 6],
+    )  # as they always were
 
 
 def test_a_shuffled_split_holds_every_digit_in_its_share():
@@ -64,7 +68,9 @@ def test_an_unknown_split_is_an_error(load):
 def test_a_missing_library_is_an_error_that_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn", None)  # what makes Python say that it is not there
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    with pytest.raises(MissingLibrary, match=r'sklearn is not installed; do: pip install "tinygen\[app\]"'):
+    with pytest.raises(
+        MissingLibrary, match=r'scikit-learn is not installed; do: pip install "tinygen\[app\]"'
+    ):
         data.digits()
 
 
@@ -82,6 +88,12 @@ def test_read_idx_gives_back_what_was_written(tmp_path, rng, code, pack):
     assert read.dtype == array.dtype.newbyteorder("=") and read.dtype.isnative
 
 
+def test_read_idx_reads_as_many_dimensions_as_numpy_has(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(idx(np.full((1,) * 64, 7)))
+    assert data.read_idx(path).shape == (1,) * 64 and data.read_idx(path).item() == 7
+
+
 def test_read_idx_reads_no_rows_at_all(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(idx(np.zeros((0, 28, 28))))
@@ -93,6 +105,7 @@ BAD = {
     "three bytes": (lambda good: good[:3], "magic number.*got 00 00 08"),
     "wrong magic": (lambda good: b"\x89PNG" + good[4:], "magic number.*got 89 50 4e 47"),
     "unknown type": (lambda good: b"\0\0\x0a\x03" + good[4:], "magic number.*got 00 00 0a 03"),
+    "65 dimensions": (lambda good: b"\0\0\x08\x41" + bytes(4 * 65), "1 to 64 .* dimensions.*got 00 00 08 41"),
     "no dimensions": (lambda good: b"\0\0\x08\x00" + good[4:], "magic number.*got 00 00 08 00"),
     "short header": (lambda good: good[:10], "expected a header of 16 bytes, got 10"),
     "truncated": (lambda good: good[:-1], r"expected 76 bytes for shape \(5, 4, 3\), got 75"),
@@ -117,11 +130,16 @@ def test_read_idx_refuses_a_bad_file_by_its_name(tmp_path, images, spoil, messag
 
 
 @pytest.fixture
-def mnist_folder(tmp_path, monkeypatch, images):
+def scans(rng):
+    return rng.integers(0, 256, (5, 28, 28), dtype=np.uint8)
+
+
+@pytest.fixture
+def mnist_folder(tmp_path, monkeypatch, scans):
     """A TINYGEN_DATA with five images to train on, and the same, not gzipped, to test on."""
     folder = tmp_path / "mnist"
     folder.mkdir()
-    for name, array in (("images-idx3-ubyte", images), ("labels-idx1-ubyte", np.arange(5))):
+    for name, array in (("images-idx3-ubyte", scans), ("labels-idx1-ubyte", np.arange(5))):
         (folder / f"train-{name}.gz").write_bytes(gzip.compress(idx(array)))
         (folder / f"t10k-{name}").write_bytes(idx(array))
     monkeypatch.setenv("TINYGEN_DATA", str(tmp_path))
@@ -129,11 +147,11 @@ def mnist_folder(tmp_path, monkeypatch, images):
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
-def test_mnist_is_found_plain_and_gzipped(mnist_folder, images, split):
+def test_mnist_is_found_plain_and_gzipped(mnist_folder, scans, split):
     x, labels = data.mnist(split=split)
     assert x.dtype == np.float32 and labels.dtype == np.int64
     assert np.array_equal(labels, np.arange(5))
-    np.testing.assert_allclose(x, images / 255, rtol=1e-6)
+    np.testing.assert_allclose(x, scans / 255, rtol=1e-6)
 
 
 @pytest.fixture
@@ -169,9 +187,18 @@ def test_mnist_refuses_labels_that_do_not_fit_the_images(mnist_folder):
         data.mnist(split="test")
 
 
-def test_mnist_refuses_images_that_are_none(mnist_folder):
-    (mnist_folder / "t10k-images-idx3-ubyte").write_bytes(idx(np.arange(5)))
-    with pytest.raises(ValueError, match=r"images-idx3-ubyte: expected bytes of shape \(N, height, width\)"):
+@pytest.mark.parametrize("shape", [(5,), (5, 28, 27), (5, 784), (5, 28, 28, 1)])
+def test_mnist_refuses_images_of_another_shape(mnist_folder, shape):
+    (mnist_folder / "t10k-images-idx3-ubyte").write_bytes(idx(np.zeros(shape)))
+    with pytest.raises(
+        ValueError, match=r"images-idx3-ubyte: expected bytes of shape \(N, 28, 28\), got uint8"
+    ):
+        data.mnist(split="test")
+
+
+def test_mnist_refuses_images_that_are_not_bytes(mnist_folder, scans):
+    (mnist_folder / "t10k-images-idx3-ubyte").write_bytes(idx(scans, 0x0D))
+    with pytest.raises(ValueError, match=r"bytes of shape \(N, 28, 28\), got float32 of shape \(5, 28, 28\)"):
         data.mnist(split="test")
 
 
@@ -209,8 +236,17 @@ def test_minibatches_shuffle_anew_each_epoch_and_any_step_is_the_same_whenever_i
 def test_minibatches_check_their_arguments():
     with pytest.raises(ValueError, match=r"one length, got \[3, 4\]"):
         minibatches(np.arange(3), np.arange(4), size=2)
-    with pytest.raises(ValueError, match="a size of at least 1, got 0"):
-        minibatches(np.arange(3), size=0)
+    for size in (0, -1, 2.5, 2.0, "2", None, True):
+        message = f"expected a whole number of at least 1 as size, got {size!r}; 100 is usual"
+        with pytest.raises(ValueError, match=f"^Minibatches: {message}"):
+            minibatches(np.arange(3), size=size)
+        with pytest.raises(ValueError, match=f"^in_order: {message}"):
+            data.in_order(np.arange(3), size=size)
+    assert len(minibatches(np.arange(3), size=np.int64(2))) == 2
+    with pytest.raises(ValueError, match=r"^in_order: expected arrays of one length, got \[3, 4\]"):
+        data.in_order(np.arange(3), np.arange(4), size=2)
+    with pytest.raises(ValueError, match=r"^at: expected a step of at least 0, got -1; steps count over all"):
+        minibatches(np.arange(3), size=2).at(-1)
     with pytest.raises(ValueError, match="at least one row, got none"):
         minibatches(np.zeros((0, 3)), size=2)
 
@@ -244,8 +280,27 @@ def test_of_images_by_path_a_tenth_is_for_the_test(tmp_path, rng):
     (train, labels), _ = data.load_images(tmp_path / "both.npz")
     assert np.array_equal(np.round(train * 255), array[labels])
     path.write_bytes(idx(array[:1]))
-    with pytest.raises(ValueError, match="at least 2 images"):
+    with pytest.raises(ValueError, match=f"^{path}: expected at least 2 images, .* got 1; add more"):
         data.load_images(path)
+
+
+def test_the_rows_of_a_file_are_divided_as_they_always_were(tmp_path):
+    """A run that is resumed reads its file again, and has to find the same rows in the same order."""
+    path = tmp_path / "pairs.tsv"
+    path.write_text("".join(f"{i}\t.\n" for i in range(20)), encoding="utf-8")
+    train, test = ([int(source) for source, _ in part] for part in data.load_pairs(path))
+    assert train == [11, 3, 13, 2, 15, 1, 18, 19, 17, 8, 6, 0, 7, 14, 4, 10, 12, 16] and test == [5, 9]
+
+
+def test_a_size_is_for_pictures_of_a_folder_and_not_for_a_name(tmp_path):
+    image = pytest.importorskip("PIL.Image")
+    for i in range(3):
+        image.fromarray(np.full((2 + i, 5), 51 * i, np.uint8)).save(tmp_path / f"{i}.png")
+    (train, _), (test, _) = data.load_images(tmp_path, size=(4, 6))
+    assert train.shape == (2, 4, 6) and test.shape == (1, 4, 6)
+    message = r"^load_images: expected no size for digits, whose images have one, got \(4, 4\); omit it"
+    with pytest.raises(ValueError, match=message):
+        data.load_images("digits", size=(4, 4))
 
 
 def test_text_bytes_and_pairs_by_path_are_divided_too(tmp_path):
@@ -258,15 +313,63 @@ def test_text_bytes_and_pairs_by_path_are_divided_too(tmp_path):
     assert (len(train), len(test)) == (18, 2)
     assert sorted([*train, *test], key=lambda pair: int(pair[0])) == [(f"{i}", f"{2 * i}") for i in range(20)]
     path.write_text("a\tb\n", encoding="utf-8")
-    with pytest.raises(ValueError, match="at least 2 pairs"):
+    with pytest.raises(ValueError, match=f"^{path}: expected at least 2 pairs, .* got 1; add more"):
         data.load_pairs(path)
+
+
+def test_text_and_bytes_have_something_to_train_on_and_something_to_test_on(tmp_path):
+    path = tmp_path / "text.txt"
+    for load, what in ((data.load_text, "characters"), (data.load_bytes, "bytes")):
+        path.write_text("x", encoding="utf-8")
+        message = f"^{path}: expected at least 2 {what}, one to train and one to test on, got 1; add more"
+        with pytest.raises(ValueError, match=message):
+            load(path)
+        path.write_text("xy", encoding="utf-8")
+        assert [len(part) for part in load(path)] == [1, 1]
+
+
+def test_bytes_are_the_callers_own_whatever_they_come_from(tmp_path):
+    (tmp_path / "file").write_bytes(b"0123456789")
+    for source in (tmp_path / "file", "python-docs"):
+        for part in data.load_bytes(source):
+            assert part.dtype == np.uint8 and part.flags.writeable
 
 
 def test_what_has_a_name_comes_by_it():
     assert data.load_pairs("addition") == (data.addition(split="train"), data.addition(split="test"))
     assert np.array_equal(data.load_points("ring")[1][0], data.ring(split="test")[0])
     assert data.load_bytes("python-docs")[1].tobytes().decode() == data.load_text("python-docs")[1]
-    with pytest.raises(ValueError, match="expected one of ring, grid, got 'rign'"):
+
+
+@pytest.mark.parametrize(
+    "load, known, wrong, near",
+    [
+        (data.load_images, data.IMAGES, "mnits", "mnist"),
+        (data.load_text, data.TEXTS, "tiny-shakespeare", "tinyshakespeare"),
+        (data.load_bytes, data.TEXTS, "python_docs", "python-docs"),
+        (data.load_pairs, data.PAIRS, "number_words", "number-words"),
+    ],
+)
+def test_a_misspelt_name_is_told_with_the_names_and_the_nearest(
+    tmp_path, monkeypatch, load, known, wrong, near
+):
+    monkeypatch.chdir(tmp_path)
+    names = ", ".join(known)
+    start = "expected a file or a folder, or one of"
+    for given, hint in ((wrong, rf"did you mean {near}\?"), ("0", "check the name")):
+        with pytest.raises(FileNotFoundError, match=f"^{given}: {start} {names}, got nothing .*; {hint}"):
+            load(given)
+    (tmp_path / "letters").write_text("x")
+    with pytest.raises(FileNotFoundError, match=rf"; did you mean {re.escape(str(tmp_path / 'letters'))}\?"):
+        load(tmp_path / "leters")
+    with pytest.raises(ValueError, match=f"^path: {start} {names}, got an empty name; check the name"):
+        load("")
+
+
+def test_points_have_names_only():
+    with pytest.raises(
+        ValueError, match=r"^load_points: expected one of ring, grid, got 'rign'; did you mean 'ring'\?"
+    ):
         data.load_points("rign")
-    with pytest.raises(FileNotFoundError, match="nowhere"):
-        data.load_images("nowhere")
+    with pytest.raises(ValueError, match=r"^load_points: .* got 'xx'; choose one of them"):
+        data.load_points("xx")

@@ -4,27 +4,22 @@ import hashlib
 import itertools
 import re
 import sys
-import sysconfig
-import textwrap
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinygen.data import python_text
-from tinygen.data.gaussians import GRID_DEVIATION, GRID_MEANS, RING_DEVIATION, RING_MEANS, grid, ring
-from tinygen.data.python_text import python_docs, python_entries, python_source
+from tinygen.data.gaussians import GRID_MEANS, GRID_STD, RING_MEANS, RING_STD, _uniform, grid, ring
 from tinygen.data.sequences import addition, copying, english, german, number_words, sorting
-from tinygen.data.splits import check_split, divided, raw_words
+from tinygen.data.splits import check_split, random_uint64, rows_of_split
 from tinygen.data.sprites import FACTORS, SHAPES, SIDES, SIZES, render, sprites
 
 SPLITS = ("train", "test")
 TASKS = (number_words, addition, copying, sorting)
-TEXTS = (python_docs, python_source, python_entries)
 
 
-@pytest.mark.parametrize("load", [sprites, ring, grid, *TASKS, *TEXTS])
+@pytest.mark.parametrize("load", [sprites, ring, grid, *TASKS])
 def test_an_unknown_split_is_an_error(load):
     message = f"{load.__name__}: expected split 'train' or 'test', got 'valid'; choose one of them"
     with pytest.raises(ValueError, match=message):
@@ -37,22 +32,32 @@ def test_an_unknown_split_is_an_error(load):
 @given(st.integers(1, 300), st.integers(0, 5), st.data())
 def test_the_splits_divide_the_rows(n, seed, data):
     train = data.draw(st.none() | st.integers(0, n))
-    parts = [divided(n, split=split, seed=seed, train=train) for split in SPLITS]
+    parts = [rows_of_split(n, split=split, seed=seed, train=train) for split in SPLITS]
     assert sorted(np.concatenate(parts).tolist()) == list(range(n))
     assert len(parts[0]) == (n * 9 // 10 if train is None else train)
     assert parts[0].dtype == parts[1].dtype == np.int64
 
 
-def test_random_words_are_what_they_always_were():
-    assert raw_words(2, seed=0).tolist() == [11749869230777074271, 4976686463289251617]
-    assert raw_words(2, seed=(1, 1)).tolist() == [6121965077920697375, 11287488425574791786]
+def test_random_numbers_are_what_they_always_were():
+    assert random_uint64(2, seed=0).tolist() == [11749869230777074271, 4976686463289251617]
+    assert random_uint64(2, seed=(1, 1)).tolist() == [6121965077920697375, 11287488425574791786]
 
 
 @pytest.mark.parametrize("split", [None, "", "Train", 0])
-def test_only_two_splits_are_known(split):
+def test_only_two_splits_are_known_unless_others_are_given(split):
     with pytest.raises(ValueError, match=f"^somebody: expected split 'train' or 'test', got {split!r}"):
         check_split("somebody", split)
     assert [check_split("somebody", good) for good in SPLITS] == [None, None]
+    with pytest.raises(ValueError, match=f"^somebody: expected split 'a', 'b' or 'c', got {split!r}; choose"):
+        check_split("somebody", split, ("a", "b", "c"))
+    assert check_split("somebody", "b", ("a", "b", "c")) is None
+
+
+def test_the_rows_of_the_splits_are_what_they_always_were():
+    """A run on files of the user's that is resumed depends on them, and so does its test set."""
+    train = [11, 3, 13, 2, 15, 1, 18, 19, 17, 8, 6, 0, 7, 14, 4, 10, 12, 16]
+    assert rows_of_split(20, split="train", seed=0).tolist() == train
+    assert rows_of_split(20, split="test", seed=0).tolist() == [5, 9]
 
 
 def digest(*parts):
@@ -180,13 +185,13 @@ def test_no_sample_of_a_sprite_lies_so_near_to_its_edge_that_rounding_decides(mo
         (
             5,
             ValueError,
-            r"expected 5 factors in the last axis, got shape \(\); give shape, scale, angle, x, y",
+            r"expected 5 factors in the last axis, got shape \(\); give shape, scale, orientation, x, y",
         ),
         ([0, 0, 0, 0], ValueError, r"expected 5 factors in the last axis, got shape \(4,\)"),
         ([0, 0, 0, 0, 0.5], TypeError, "expected integers, got float64; factors are counted from 0"),
         ([True] * 5, TypeError, "expected integers, got bool"),
         ([3, 0, 0, 0, 0], ValueError, "expected shape from 0 to 2, got 3"),
-        ([[0] * 5, [0, 0, -1, 0, 0]], ValueError, "expected angle from 0 to 15, got -1"),
+        ([[0] * 5, [0, 0, -1, 0, 0]], ValueError, "expected orientation from 0 to 15, got -1"),
     ],
 )
 def test_render_refuses_what_are_no_factors(factors, error, message):
@@ -196,18 +201,18 @@ def test_render_refuses_what_are_no_factors(factors, error, message):
 
 # Gaussians
 
-MIXTURES = [(ring, RING_MEANS, RING_DEVIATION), (grid, GRID_MEANS, GRID_DEVIATION)]
+MIXTURES = [(ring, RING_MEANS, RING_STD), (grid, GRID_MEANS, GRID_STD)]
 
 
 @pytest.mark.parametrize("split, count", [("train", 100_000), ("test", 10_000)])
-@pytest.mark.parametrize("load, means, deviation", MIXTURES)
-def test_each_mode_has_its_share_its_mean_and_its_deviation(load, means, deviation, split, count):
+@pytest.mark.parametrize("load, means, std", MIXTURES)
+def test_each_mode_has_its_share_its_mean_and_its_std(load, means, std, split, count):
     points, labels = load(split=split)
     assert points.shape == (count, 2) and points.dtype == np.float32
     assert labels.shape == (count,) and labels.dtype == np.int64
     share = count // len(means)
     assert np.bincount(labels).tolist() == [share] * len(means)
-    noise = (points - means[labels]) / deviation
+    noise = (points - means[labels]) / std
     for mode in range(len(means)):
         x, y = noise[labels == mode].T
         # Five standard errors, of a mean, a standard deviation and a correlation.
@@ -216,12 +221,19 @@ def test_each_mode_has_its_share_its_mean_and_its_deviation(load, means, deviati
         assert abs((x * y).mean()) < 5 / np.sqrt(share)
 
 
-@pytest.mark.parametrize("load, means, deviation", MIXTURES)
-def test_the_noise_is_normal_in_its_tails_too(load, means, deviation):
+@pytest.mark.parametrize("load, means, std", MIXTURES)
+def test_the_noise_is_normal_in_its_tails_too(load, means, std):
     points, labels = load()
-    noise = np.abs(points - means[labels]).ravel() / deviation
+    noise = np.abs(points - means[labels]).ravel() / std
     for bound, share in ((1, 0.317311), (2, 0.045500), (3, 0.002700)):  # of a normal distribution outside
         assert abs((noise > bound).mean() - share) < 5 * np.sqrt(share / noise.size)
+
+
+def test_uniform_draws_never_reach_their_ends():
+    """The logarithm of 0 is -inf."""
+    low, high = _uniform(np.array([0, 2**64 - 1], np.uint64)).tolist()
+    assert (low, high) == (2.0**-53, 1 - 2.0**-53)
+    assert 0 < low < high < 1
 
 
 def test_the_modes_are_where_the_paper_has_them():
@@ -391,201 +403,3 @@ def test_copying_and_sorting_answer_rightly_for_strings_of_every_length(task, an
 def test_sorting_has_the_strings_of_copying():
     assert [source for source, _ in sorting()] == [source for source, _ in copying()]
     assert [source for source, _ in sorting(split="test")] == [source for source, _ in copying(split="test")]
-
-
-# Text of Python
-
-
-def whole(load):
-    return load(split="train") + load(split="test")
-
-
-@pytest.mark.parametrize("load, size", [(python_docs, 1e6), (python_source, 5e6)])
-def test_the_texts_are_long_clean_and_cut_at_a_line(load, size):
-    train, test = load(split="train"), load(split="test")
-    total = len(train) + len(test)
-    assert total > size
-    assert train.startswith("Python 3." if load is python_docs else "# Python 3.")
-    assert train.endswith("\n") and test.endswith("\n")
-    assert 0 <= len(train) - 0.9 * total < 2000  # the line that the cut falls into
-    assert "\0" not in train + test and "\r" not in train + test
-    assert load() == train
-
-
-def test_the_docs_hold_the_language_reference_and_the_docstrings_once():
-    text = whole(python_docs)
-    assert 'The "with" statement\n' in text
-    assert "\njson.decoder.JSONDecoder.raw_decode\n\nDecode a JSON document from" in text
-    assert "\n\nimportlib\n\n" in text and "\nimportlib.__init__\n" not in text
-    assert text.count("\nUse this metaclass to create an ABC.") == 1
-
-
-def test_the_source_holds_the_files_in_the_order_of_their_names():
-    text = whole(python_source)
-    names = [
-        "__future__.py",
-        "_weakrefset.py",
-        "argparse.py",
-        "json/decoder.py",
-        "textwrap.py",
-        "zipimport.py",
-    ]
-    places = [re.search(rf"^# {name}", text, re.MULTILINE).start() for name in names]
-    assert places == sorted(places)
-    with open(sys.modules["textwrap"].__file__, encoding="utf-8") as file:
-        assert f"\n# textwrap.py\n{file.read().rstrip()}\n\n# this.py\n" in text
-    assert not re.search(r"^# (test|idlelib|lib2to3|site-packages)/.*\.py$", text, re.MULTILINE)
-
-
-def test_entries_are_well_formed_and_their_splits_are_disjoint():
-    train, test = python_entries(split="train"), python_entries(split="test")
-    assert len(train) > 1000 and 0.05 < len(test) / len(train + test) < 0.15
-    for body, summary in train + test:
-        assert 10 <= len(summary) <= 200 and re.fullmatch(r"\S.*[.!?]", summary)
-        assert 40 <= len(body) <= 1500 and "\0" not in body
-        assert body == body.strip("\n") == textwrap.dedent(body)
-    for column in (0, 1):
-        assert len({entry[column] for entry in train + test}) == len(train + test)
-    assert python_entries() == train
-
-
-# The same with a small library, of which everything is known
-
-
-@pytest.fixture
-def library(tmp_path, monkeypatch):
-    """Writes files of a standard library, and makes Python take it for its own."""
-    monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path) if name == "stdlib" else "")
-    monkeypatch.setattr(python_text.platform, "python_version", lambda: "3.99.1")
-
-    def write(files):
-        always = {"ast.py": "", "pydoc_data/topics.py": "topics = {'b': 'B', 'a': 'A'}"}
-        for name, content in (always | files).items():
-            path = tmp_path / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content if isinstance(content, bytes) else content.encode())
-
-    return write
-
-
-FILES = {
-    "json/__init__.py": '"""JSON."""\nx = 1\n\n\n',
-    "json/decoder.py": '''
-class Decoder:
-    """Decodes."""
-    if True:
-        def decode(self):
-            """Decode it."""
-            def inner():
-                """Not seen."""
-    else:
-        async def decode_later(self):
-            """Decode it."""
-    def _hidden(self):
-        """Not seen."""
-    def __init__(self):
-        """Not seen."""
-''',
-    "json/_private.py": '"""Private."""',
-    "json/tests/test_json.py": '"""A test."""',
-    "calendar.py": """try:
-    def day():
-        'A day, äh.'
-except ImportError:
-    class Month:
-        'A month.'
-""",
-    "abc.py": b"# \xff is not UTF-8\n'''Latin.'''",
-    "idlelib/editor.py": '"""A program."""',
-    "site-packages/json.py": '"""Installed."""',
-    "sitecustomize.py": '"""Of this machine."""',
-}
-
-
-def test_the_docs_of_a_small_library(library):
-    library(FILES)
-    assert whole(python_docs) == (
-        "Python 3.99.1\n\nA\n\nB\n\ncalendar.day\n\nA day, äh.\n\ncalendar.Month\n\nA month.\n\n"
-        "json\n\nJSON.\n\njson.decoder.Decoder\n\nDecodes.\n\njson.decoder.Decoder.decode\n\nDecode it.\n"
-    )
-
-
-def test_the_source_of_a_small_library(library):
-    library({name: text for name, text in FILES.items() if name != "json/decoder.py"})
-    assert whole(python_source) == (
-        "# Python 3.99.1\n\n# ast.py\n\n\n# calendar.py\n" + FILES["calendar.py"] + "\n# json/__init__.py\n"
-        '"""JSON."""\nx = 1\n\n# json/_private.py\n"""Private."""\n'
-    )
-
-
-MORE = "\n\nIt goes on with a paragraph of some length, such as this."
-
-
-@pytest.mark.parametrize(
-    "docstring, summary, body",
-    [
-        ("Return the day." + MORE, "Return the day.", MORE.strip()),
-        ("Return the\nday. Or so." + MORE, "Return the day.", "Or so." + MORE),
-        ("Use e.g. a b.c file." + MORE, "Use e.g. a b.c file.", MORE.strip()),
-        ("Read bytes into b. Or so." + MORE, "Read bytes into b.", "Or so." + MORE),
-        ("Is it a day?\n  \n" + MORE, "Is it a day?", MORE.strip()),
-        (
-            "Return the day.\n\n    Code first.\n\n      Code after it, long enough.",
-            "Return the day.",
-            "Code first.\n\n  Code after it, long enough.",
-        ),
-        ("Return the day" + MORE, None, None),  # no sentence
-        ("Return the day. And then something of some length, but in one paragraph.", None, None),
-        ("A day." + MORE, None, None),  # too short
-        (200 * "x" + "." + MORE, None, None),  # too long
-        ("Return the day.\n\nMore.", None, None),
-        ("Return the day.\n\n" + 1501 * "x", None, None),
-        ("Return the day.\n\n" + 1500 * "x", "Return the day.", 1500 * "x"),
-    ],
-)
-def test_an_entry_is_cut_after_its_first_sentence(library, docstring, summary, body):
-    library({"calendar.py": f"def day():\n    {docstring!r}\n"})
-    assert whole(python_entries) == ([] if summary is None else [(body, summary)])
-
-
-def test_the_docstring_of_a_module_is_no_entry(library):
-    library({"calendar.py": repr("Return the day." + MORE)})
-    assert whole(python_entries) == []
-
-
-def function(name, summary, body):
-    return f"def {name}():\n    {summary + chr(10) * 2 + body!r}\n"
-
-
-def test_each_body_and_each_summary_is_an_entry_once(library):
-    first, second = (
-        f"A body that is long enough for an entry, the {nth} one." for nth in ("first", "second")
-    )
-    library(
-        {
-            "calendar.py": function("a", "Return this.", first) + function("b", "Return that.", first),
-            "json/decoder.py": function("c", "Return this.", second) + function("d", "Return it.", second),
-        }
-    )
-    assert sorted(whole(python_entries)) == sorted([(first, "Return this."), (second, "Return it.")])
-
-
-def test_the_split_of_an_entry_does_not_depend_on_the_others(library, tmp_path):
-    bodies = [f"Body number {i} is long enough to be the body of an entry." for i in range(60)]
-    code = [function(f"f{i}", f"Return number {i}.", body) for i, body in enumerate(bodies)]
-    library({"calendar.py": "".join(code)})
-    test = python_entries(split="test")
-    python_text._docstrings.cache_clear()  # it remembers by the folder
-    library({"calendar.py": "", "json/decoder.py": "".join(code[:29:-1])})
-    assert 0 < len(test) < 20
-    assert set(python_entries(split="test")) == {entry for entry in test if entry[0] in bodies[30:]}
-
-
-@pytest.mark.parametrize("load", TEXTS)
-@pytest.mark.parametrize("missing", ["ast.py", "pydoc_data/topics.py"])
-def test_a_python_without_its_sources_is_an_error_that_says_so(library, tmp_path, load, missing):
-    library(FILES)
-    (tmp_path / missing).unlink()
-    message = f"python_text: expected the source of Python's library, got no .*{missing[-6:]}; run a Python"
-    with pytest.raises(FileNotFoundError, match=message):
-        load()

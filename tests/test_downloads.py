@@ -9,13 +9,13 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from tinygen import durable
 from tinygen.data import downloads
 from tinygen.data.downloads import REMOTE, Remote, find
 from tinygen.data.named import multi30k, tinyshakespeare
@@ -132,13 +132,32 @@ def test_a_file_of_your_folder_comes_first_and_as_it_is(tmp_path, monkeypatch, h
     assert len(host.asked) == 1
 
 
-def test_your_folder_needs_no_pooch(tmp_path, monkeypatch, cache):
+def test_only_a_transfer_needs_pooch_and_asks_for_it_first(tmp_path, monkeypatch, cache, capsys):
+    find(NAME)
+    capsys.readouterr()
     monkeypatch.setitem(sys.modules, "pooch", None)
+    assert find(NAME).read_bytes() == CONTENT
+    (cache / NAME).unlink()
     with pytest.raises(MissingLibrary, match=r'pooch is not installed; do: pip install "tinygen\[app\]"'):
         find(NAME)
+    assert capsys.readouterr().err == ""
     monkeypatch.setenv("TINYGEN_DATA", str(tmp_path))
     (tmp_path / "tinyshakespeare.txt").write_text("To be")
     assert find("tinyshakespeare.txt").read_text() == "To be"
+
+
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch, cache):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.setenv("TINYGEN_CACHE", "~/own")
+    assert find(NAME) == tmp_path / "own" / NAME
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "tinyshakespeare.txt").write_text("To be")
+    monkeypatch.setenv("TINYGEN_DATA", "~/mine")
+    assert find("tinyshakespeare.txt") == tmp_path / "mine" / "tinyshakespeare.txt"
+    monkeypatch.setenv("TINYGEN_DATA", "~nobody-of-this-name/mine")
+    with pytest.raises(FileNotFoundError, match="TINYGEN_DATA: expected a folder, got ~nobody-of-this-name/"):
+        find(NAME)
 
 
 def test_what_your_folder_lacks_comes_from_the_cache_or_the_host(tmp_path, monkeypatch, host, cache):
@@ -182,8 +201,29 @@ def test_without_a_mirror_the_file_comes_from_its_own_host(monkeypatch, host, ca
 
 def test_without_a_setting_the_cache_is_where_the_system_keeps_caches(tmp_path, monkeypatch, cache):
     monkeypatch.delenv("TINYGEN_CACHE")
-    monkeypatch.setattr("pooch.os_cache", lambda project: tmp_path / "system" / project)
+    monkeypatch.setattr(downloads, "_system_cache", lambda: tmp_path / "system" / "tinygen")
     assert find(NAME) == tmp_path / "system" / "tinygen" / NAME
+
+
+@pytest.mark.parametrize(
+    "platform, variable, folder",
+    [
+        ("linux", "XDG_CACHE_HOME", ".cache"),
+        ("win32", "LOCALAPPDATA", "AppData/Local"),
+        ("darwin", None, "Library/Caches"),
+    ],
+)
+def test_each_system_has_its_place_for_caches(tmp_path, monkeypatch, platform, variable, folder):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    for name in ("XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(name, raising=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "platform", platform)
+        assert downloads._system_cache() == tmp_path / folder / "tinygen"
+        if variable:
+            patch.setenv(variable, str(tmp_path / "elsewhere"))
+            assert downloads._system_cache() == tmp_path / "elsewhere" / "tinygen"
 
 
 def test_a_damaged_file_of_the_cache_is_downloaded_again(host, cache, capsys):
@@ -342,15 +382,14 @@ def test_a_folder_in_the_place_of_the_file(cache):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no file here that is always full")
 def test_a_disk_that_is_full(monkeypatch, cache):
-    """The folder for the transfer is a real one, but the file in it leads to a device that has no room."""
+    """The file for the transfer leads to a device that has no room."""
 
-    def full(suffix=None, prefix=None, dir=None):
-        folder = Path(dir, f"{prefix}full")
-        folder.mkdir()
-        (folder / Path(NAME).name).symlink_to("/dev/full")
-        return str(folder)
+    def full(path):
+        part = path.with_name(f"{durable.TEMPORARY}full")
+        part.symlink_to("/dev/full")
+        return part
 
-    monkeypatch.setattr(tempfile, "mkdtemp", full)
+    monkeypatch.setattr(durable, "temporary_for", full)
     with pytest.raises(
         OSError, match=r"got No space left on device; make room or give permission there, or set"
     ):
@@ -366,7 +405,7 @@ def test_ctrl_c_in_the_middle_leaves_nothing(monkeypatch, cache):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("pooch.file_hash", interrupted)  # when the file has come, and is not yet checked
+        patch.setattr(downloads, "_sha256", interrupted)  # when the file has come, and is not yet checked
         with pytest.raises(KeyboardInterrupt):
             find(NAME)
     assert inside(cache) == [] and list(cache.rglob(".*")) == []
@@ -383,8 +422,22 @@ def test_a_process_that_is_killed_in_the_middle_leaves_nothing_that_is_taken_for
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
     host.go_on.set()
-    assert not (cache / NAME).exists()
+    (left,) = (cache / NAME).parent.iterdir()
+    assert left.name.startswith(durable.TEMPORARY)
     host.fault = None
+    assert find(NAME).read_bytes() == CONTENT
+    assert left.exists()  # it might be of a transfer that goes on
+    (cache / NAME).unlink()
+    os.utime(left, (0, 0))
+    assert find(NAME).read_bytes() == CONTENT
+    assert inside(cache) == [NAME] and list(cache.rglob(".*")) == []
+
+
+def test_what_cannot_be_swept_is_no_reason_to_fail(monkeypatch, cache):
+    def refused(folder, *, age):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(downloads, "sweep", refused)
     assert find(NAME).read_bytes() == CONTENT
 
 

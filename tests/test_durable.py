@@ -1,8 +1,10 @@
 """Files that are whole or not there, and a lock that dies with its owner."""
 
+import functools
 import os
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -34,12 +36,67 @@ def test_a_missing_folder_is_an_error_that_names_it(tmp_path):
         write(tmp_path / "none" / "file", b"")
 
 
+@functools.cache
+def dead_process():
+    """The number of a process that is no more."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def leftover(path):
+    """The temporary name of a process that was killed."""
+    own = temporary_for(path)
+    return own.with_name(own.name.replace(f"-{os.getpid()}-", f"-{dead_process()}-", 1))
+
+
 def test_sweep_removes_what_a_killed_process_left_and_nothing_else(tmp_path):
     write(tmp_path / "file", b"")
-    temporary_for(tmp_path / "file").write_bytes(b"half")
-    assert len(list(tmp_path.iterdir())) == 2
+    leftover(tmp_path / "file").write_bytes(b"half")
+    (living := temporary_for(tmp_path / "file")).write_bytes(b"half")
     sweep(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert sorted(tmp_path.iterdir()) == sorted([tmp_path / "file", living])
+
+
+def test_threads_that_write_one_file_do_not_meet(tmp_path):
+    """Each holds its temporary file open until all have one: by one name they would be one file."""
+    path, together, seen = tmp_path / "file", threading.Barrier(4, timeout=20), []
+
+    def write_own(content):
+        with replacing(path) as temporary:
+            together.wait()
+            temporary.write_bytes(content)
+            together.wait()
+            seen.append((temporary, temporary.read_bytes() == content))
+            together.wait()
+
+    contents = [bytes([i]) * 100 for i in range(4)]
+    threads = [threading.Thread(target=write_own, args=[content]) for content in contents]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({temporary for temporary, _ in seen}) == 4 and all(same for _, same in seen)
+    assert path.read_bytes() in contents and list(tmp_path.iterdir()) == [path]
+
+
+def test_sweep_spares_what_is_younger_than_the_age(tmp_path):
+    for name in ("old", "new"):
+        leftover(tmp_path / name).write_bytes(b"half")
+    os.utime(leftover(tmp_path / "old"), (0, 0))
+    sweep(tmp_path, age=86_400)
+    assert list(tmp_path.iterdir()) == [leftover(tmp_path / "new")]
+
+
+def test_two_that_sweep_at_once_do_no_harm(tmp_path, monkeypatch):
+    path = temporary_for(tmp_path / "file")
+    path.write_bytes(b"half")
+    listed = list(tmp_path.glob("*"))
+    path.unlink()  # by the other, after this one has listed it
+    monkeypatch.setattr(type(path), "glob", lambda *args: listed)
+    sweep(tmp_path)
+    sweep(tmp_path, age=86_400)
+    assert listed == [path] and not path.exists()
 
 
 def test_a_lock_has_one_owner_and_dies_with_it(tmp_path):

@@ -6,7 +6,7 @@ import struct
 import sys
 import tempfile
 import zipfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import hypothesis.strategies as st
 import numpy as np
@@ -16,6 +16,7 @@ from hypothesis.extra import numpy as hnp
 
 from tinygen.data.files import read_bytes, read_pairs, read_text
 from tinygen.data.images import read_images
+from tinygen.data.paths import by_name, nearest
 from tinygen.extras import MissingLibrary
 
 BYTES = hnp.arrays(np.uint8, hnp.array_shapes(min_dims=3, max_dims=3, min_side=1, max_side=6))
@@ -70,6 +71,40 @@ def test_a_path_that_is_missing_is_told_with_what_is_near(tmp_path, read):
         read(tmp_path / "below" / "letters.txt")
 
 
+@pytest.mark.parametrize("read", [read_images, read_text, read_bytes, read_pairs])
+def test_an_empty_path_is_not_the_working_folder(tmp_path, monkeypatch, read):
+    (tmp_path / "a.txt").write_text("a\tb")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        ValueError, match=r"^path: expected a file or a folder, got an empty name; check the n"
+    ):
+        read("")
+
+
+@pytest.mark.parametrize("read", [read_images, read_text, read_bytes, read_pairs])
+def test_a_link_that_leads_to_nothing_is_told_as_that(tmp_path, read):
+    (tmp_path / "link").symlink_to("nothing")
+    message = "a file or a folder, got a link to nothing, where there is nothing; correct or remove the link"
+    refused(read, tmp_path / "link", message.partition(";")[0], error=FileNotFoundError)
+    with pytest.raises(FileNotFoundError, match=message):
+        read(tmp_path / "link")
+
+
+def test_names_come_in_the_same_order_on_every_system():
+    """A path of Windows compares without case, and any path by its parts: "a/b" before "a.txt"."""
+    for kind in (PureWindowsPath, PurePosixPath):
+        folder = kind("data")
+        names = ["B.png", "a.png", "a/c.png", "ab.png"]
+        assert by_name([folder / name for name in reversed(names)], folder) == [
+            folder / name for name in names
+        ]
+
+
+def test_the_nearest_name_is_one_that_is_near():
+    assert nearest("leters", ["numbers", "letters"]) == "letters"
+    assert nearest("x", ["numbers", "letters"]) is None and nearest("x", []) is None
+
+
 @pytest.mark.parametrize("read", [read_bytes, read_pairs])
 def test_a_folder_is_no_file(tmp_path, read):
     refused(read, tmp_path, "a file, got a folder", error=IsADirectoryError)
@@ -79,6 +114,15 @@ def test_a_folder_is_no_file(tmp_path, read):
 def test_gzip_data_that_is_cut_short(tmp_path, read):
     (tmp_path / "a.txt.gz").write_bytes(gzip.compress(b"some\ttext")[:-5])
     refused(read, tmp_path / "a.txt.gz", "whole gzip data")
+
+
+@pytest.mark.parametrize("read", [read_text, read_pairs, read_images])
+def test_gzip_data_with_a_block_that_is_damaged(tmp_path, read):
+    """After the header of 10 bytes comes the type of the first block, which zlib refuses on its own."""
+    content = bytearray(gzip.compress(b"some\ttext"))
+    content[10] |= 0b110  # a type that is reserved
+    (tmp_path / "a.gz").write_bytes(content)
+    refused(read, tmp_path / "a.gz", "whole gzip data, got Error -3 while decompressing data: invalid block")
 
 
 # text
@@ -121,7 +165,8 @@ def test_an_empty_file_is_no_text(tmp_path, content):
 
 def test_the_text_of_a_folder_is_that_of_its_files_in_order(tmp_path):
     files = {
-        "b.txt": "second\n",
+        "b.TXT": "second\n",
+        "b/a.md": "between\n",
         "a/z.md": "first\n",
         "c.py": "third",
         "d.rst": "last\n",
@@ -133,7 +178,7 @@ def test_the_text_of_a_folder_is_that_of_its_files_in_order(tmp_path):
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
-    assert read_text(tmp_path) == "first\n\nsecond\n\nthird\nlast\n"
+    assert read_text(tmp_path) == "first\n\nsecond\n\nbetween\n\nthird\nlast\n"
     (tmp_path / "c.py").write_bytes(b"\xff")
     with pytest.raises(ValueError, match=r"c.py: expected UTF-8, got 0xff at byte 0"):
         read_text(tmp_path)
@@ -249,6 +294,12 @@ def test_an_npz_of_two_splits_gives_the_one_to_train_on(tmp_path, rng):
     np.savez(tmp_path / "a.npz", x_test=test, y_test=np.arange(4), x_train=train, y_train=np.arange(3))
     images, labels = read_images(tmp_path / "a.npz")
     assert len(images) == 3 and labels.tolist() == [0, 1, 2]
+
+
+def test_the_ending_of_an_npz_may_be_in_capitals(tmp_path):
+    np.savez(tmp_path / "a.npz", images=HALF)
+    (tmp_path / "a.npz").rename(tmp_path / "A.NPZ")
+    np.testing.assert_array_equal(read_images(tmp_path / "A.NPZ")[0], HALF)
 
 
 def test_an_npz_may_hold_files_that_are_no_arrays(tmp_path, rng):
@@ -396,6 +447,11 @@ def test_a_resized_picture_has_the_size_and_stays_in_its_range(values, height, w
         np.testing.assert_array_equal(image, grey)
 
 
+def test_a_resized_picture_is_interpolated_between_its_pixels(tmp_path):
+    save(tmp_path / "a.png", np.array([[0, 255]], np.uint8))
+    np.testing.assert_allclose(only(tmp_path, size=(1, 4)), [[0, 0.25, 0.75, 1]], atol=1e-6)
+
+
 def test_pictures_of_several_sizes_need_a_size(tmp_path):
     save(tmp_path / "a.png", np.zeros((2, 3), np.uint8))
     save(tmp_path / "b.png", np.full((4, 6), 51, np.uint8))
@@ -449,5 +505,5 @@ def test_pillow_is_needed_for_folders_only(tmp_path, monkeypatch):
     for name in ("PIL", "PIL.Image"):
         monkeypatch.setitem(sys.modules, name, None)
     assert len(read_images(tmp_path / "a.npz")[0]) == 2
-    with pytest.raises(MissingLibrary, match=r'PIL is not installed; do: pip install "tinygen\[app\]"'):
+    with pytest.raises(MissingLibrary, match=r'pillow is not installed; do: pip install "tinygen\[app\]"'):
         read_images(tmp_path)

@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # below its own, or from its own. The package itself gathers the public face of floors 0 to 3 for those above.
 FLOORS = {
     "tinygen.arrays": 0,
+    "tinygen.configuration": 0,
     "tinygen.data": 0,
     "tinygen.durable": 0,
     "tinygen.extras": 0,

@@ -1,5 +1,6 @@
-"""Observers: told of every result, gradient and walk, nested or not; and the lines that `anomaly` names."""
+"""Observers: told of every result, gradient and backward pass; and the lines that `anomaly` names."""
 
+import dataclasses
 import inspect
 import threading
 
@@ -9,6 +10,7 @@ import pytest
 import tinygen as tg
 from tinygen.autograd.modes import PLAIN, Observer, current_mode, observing
 from tinygen.models import VAE, VAEConfig
+from tinygen.testing import gradcheck
 
 
 class Diary(Observer):
@@ -25,10 +27,10 @@ class Diary(Observer):
         assert type(cotangent) is np.ndarray and cotangent.shape == node.shape
         self.events.append(f"{self.name}gradient of {node.plan.name}")
 
-    def walk_begins(self, create_graph):
-        self.events.append(f"{self.name}{'recorded ' if create_graph else ''}walk")
+    def backward_begins(self, create_graph):
+        self.events.append(f"{self.name}{'recorded ' if create_graph else ''}pass")
 
-    def walk_ends(self):
+    def backward_ends(self):
         self.events.append(f"{self.name}end")
 
 
@@ -37,11 +39,11 @@ def x():
     return tg.tensor([[1.0, -2.0], [0.5, 3.0]], requires_grad=True)
 
 
-def test_an_observer_is_told_of_results_gradients_and_the_walk(x):
+def test_an_observer_is_told_of_results_gradients_and_the_pass(x):
     diary = Diary()
     with observing(diary):
         (x * 2.0).sum().backward()
-    assert diary.events == ["multiply", "sum", "walk", "gradient of sum", "gradient of multiply", "end"]
+    assert diary.events == ["multiply", "sum", "pass", "gradient of sum", "gradient of multiply", "end"]
     (x * 2.0).sum().backward()
     assert len(diary.events) == 6, "told after its block"
 
@@ -68,19 +70,19 @@ def test_an_observer_is_told_of_what_is_not_recorded(x):
     assert diary.events == ["exp, untracked", "exp"]
 
 
-def test_the_rules_of_a_recorded_walk_are_told_operation_by_operation(x):
+def test_the_rules_of_a_recorded_pass_are_told_operation_by_operation(x):
     diary = Diary()
     with observing(diary):
         tg.gradients(tg.exp(x), x, np.ones((2, 2), np.float32), create_graph=True)
-    assert diary.events == ["exp", "recorded walk", "multiply", "gradient of exp", "end"]
+    assert diary.events == ["exp", "recorded pass", "multiply", "gradient of exp", "end"]
 
 
-def test_a_checkpoint_walks_inside_the_walk(x):
+def test_a_checkpoint_runs_a_pass_inside_the_pass(x):
     diary = Diary()
     with observing(diary):
         tg.checkpoint(tg.exp, x).sum().backward()
-    inner = ["exp", "walk", "gradient of exp", "end", "gradient of checkpoint"]
-    assert diary.events == ["exp", "sum", "walk", "gradient of sum", *inner, "end"]
+    inner = ["exp", "pass", "gradient of exp", "end", "gradient of checkpoint"]
+    assert diary.events == ["exp", "sum", "pass", "gradient of sum", *inner, "end"]
 
 
 def test_of_nested_observers_all_are_told_the_outermost_first(x):
@@ -97,6 +99,51 @@ def test_an_observer_that_watches_already_is_not_told_twice(x):
     assert diary.events == ["exp"]
 
 
+def test_two_observers_that_are_equal_are_both_told(x):
+    @dataclasses.dataclass
+    class Count(Observer):
+        step: int
+        told: int = dataclasses.field(default=0, compare=False)
+
+        def result(self, primitive, values, attrs, out, node):
+            self.told += 1
+
+    one, other = Count(1), Count(1)
+    assert one == other
+    with observing(one), observing(other):
+        tg.exp(x)
+    assert one.told == other.told == 1
+
+
+def test_of_the_end_of_a_pass_the_innermost_observer_hears_first(x):
+    events = []
+    y = tg.exp(x).sum()
+    with observing(Diary("outer ", events)), observing(Diary("inner ", events)):
+        y.backward()
+    assert events[:2] == ["outer pass", "inner pass"] and events[-2:] == ["inner end", "outer end"]
+
+
+class Refuses(Observer):
+    """Raises at one of its events."""
+
+    def __init__(self, event):
+        setattr(self, event, self.refuse)
+
+    def refuse(self, *told):
+        raise KeyError("refused")
+
+
+@pytest.mark.parametrize("event", ["backward_begins", "backward_ends", "gradient"])
+def test_a_pass_in_which_an_observer_raises_is_over_for_the_others(x, event):
+    before, after = Diary(), Diary()
+    y = x.sum()
+    watching = observing(before), observing(Refuses(event)), observing(after)
+    with watching[0], watching[1], watching[2], pytest.raises(KeyError, match="refused"):
+        y.backward()
+    assert (before.events[0], before.events[-1]) == ("pass", "end")
+    assert (after.events == []) if event == "backward_begins" else (after.events[-1] == "end")
+
+
 def test_anomaly_watches_beside_another_observer(x):
     diary = Diary()
     with observing(diary), tg.anomaly(), np.errstate(all="ignore"):
@@ -105,7 +152,7 @@ def test_anomaly_watches_beside_another_observer(x):
         y = (x * np.float32(1e38)).sum()
         with pytest.raises(FloatingPointError, match="the gradient that multiply passes"):
             y.backward(np.float32(1e3))
-    assert diary.events[-1] == "end", "a walk that failed is over too"
+    assert diary.events[-1] == "end", "a pass that failed is over too"
 
 
 def test_a_graph_from_another_observers_block_has_no_line_for_anomaly(x):
@@ -163,3 +210,21 @@ def test_anomaly_names_the_line_of_a_model_and_not_of_its_layers():
     where = rf"the result of linear is not finite .*models/vae\.py:{line} in encode"
     with tg.anomaly(), pytest.raises(FloatingPointError, match=where):
         model.loss(np.full((1, 4), np.nan, np.float32), np.zeros((1, 2), np.float32))
+
+
+def test_anomaly_names_no_line_of_the_kernels_which_run_a_rules_formula(x):
+    y = tg.leaky_relu(x, slope=100.0)
+    huge = np.full((2, 2), 1e38, np.float32)
+    with tg.anomaly(), pytest.raises(FloatingPointError, match=r"result of multiply .*test_observers\.py"):
+        tg.gradients(y, x, huge, create_graph=True)
+
+
+def test_anomaly_names_the_line_that_called_gradcheck(x):
+    def overflow(x):
+        return x * 1e308 * 1e308
+
+    with tg.anomaly():
+        for checked, where in ((tg.divide, "test_anomaly_names"), (overflow, "overflow")):
+            inputs = (x.numpy(), np.zeros((2, 2))) if checked is tg.divide else (x.numpy(),)
+            with pytest.raises(FloatingPointError, match=rf"test_observers\.py:\d+ in {where}"):
+                gradcheck(checked, *inputs)

@@ -3,6 +3,11 @@
 Also operations of a user, with a file and without one, as in a notebook.
 """
 
+import re
+import sys
+import types
+from unittest import mock
+
 import numpy as np
 import pytest
 
@@ -21,8 +26,12 @@ def found(name):
 
 
 @pytest.fixture(autouse=True)
-def registry_is_restored():
+def registry_of_our_own():
+    """Without what other tests have registered; and restored."""
     before = dict(REGISTRY)
+    for name in before:
+        if not name.startswith("tinygen."):
+            del REGISTRY[name]
     yield
     REGISTRY.clear()
     REGISTRY.update(before)
@@ -51,6 +60,14 @@ def test_what_is_said_of_multiply():
     assert one.domain == ["any shapes that broadcast together"] and one.reference is None
 
 
+@pytest.mark.parametrize("name", ["take_along_axis", "embedding", "matmul", "einsum", "group_norm"])
+def test_a_summary_is_a_whole_paragraph(name):
+    summary, text = found(name).summary, tg.REGISTRY[f"{found(name).module}.{name}"].__doc__
+    assert summary.endswith((".", ")")) and "\n" not in summary and "  " not in summary
+    assert len(summary) > len(text.splitlines()[0]), "more than the first line"
+    assert "Raises" not in summary
+
+
 def test_each_rule_of_a_primitive_has_its_text():
     for each in operations():
         primitive = getattr(each.call, "primitive", None)
@@ -71,6 +88,32 @@ def test_rules_that_are_functions_are_named_and_joint_ones_are_called_all():
     assert found("matmul").rules == {"x": "_matmul_x", "y": "_matmul_y"}
     assert found("attention").rules == {"all": "_attention_all"}
     assert found("tanh").rules == {"x": 'accelerated(lambda g, out: g - g * (out * out), "tanh_backward")'}
+
+
+@pytest.mark.parametrize(
+    "name, formulas",
+    [
+        ("multiply", {"x": "g * y", "y": "g * x"}),
+        ("tanh", {"x": "g - g * (out * out)"}),
+        ("bce_with_logits", {"logits": "g * (sigmoid(logits) - targets)", "targets": "-(g * logits)"}),
+        ("convolve_image", {"g": "_convolve_to(h, w, geometry, g_shape)"}),
+        ("norm", {"x": "absorbing_product(x, unreduced(guarded_quotient(g, out), x.shape, axis))"}),
+        ("matmul", {"x": "_matmul_x", "y": "_matmul_y"}),
+        ("mean", {"x": "_mean_x"}),
+        ("conv2d", {}),
+    ],
+)
+def test_formulas_are_what_a_rule_returns_where_that_is_one_expression(name, formulas):
+    assert formulas.items() <= found(name).formulas.items() and bool(formulas) == bool(found(name).formulas)
+
+
+def test_no_formula_shows_what_stands_around_it():
+    formulas = {
+        each.name: list(each.formulas.values()) for each in operations() if each.call in OURS.values()
+    }
+    assert any(formulas.values())
+    for name, texts in formulas.items():
+        assert not any("lambda" in text or "accelerated(" in text or "\n" in text for text in texts), name
 
 
 def test_a_rule_over_several_lines_is_put_on_one():
@@ -152,7 +195,8 @@ def test_an_operation_without_source_is_listed_and_described():
     assert rules["twice"] == {"x": "lambda g: ..."} and rules["four"] == {}
     assert rules["times"] == {"x": "back", "y": "lambda g, x: ..."}
     assert "\n\nnotebook\n  twice(x)\n      x: lambda g: ...\n" in listing(80)
-    text = describe("times")
+    assert "\n      x: back;  y: lambda g, x: ...\n" in listing(80)
+    text = describe("times", 120)
     assert text.startswith("times(x, y, /, power=array([1., 1.]))\nprimitive, <string>:6\n\nBoth.\n")
     assert "x (n,), y (n,); x in [-2, 2] away from 0 and 1; power: an array (3,) of float64 or 1" in text
     assert "none is given" in describe("twice")
@@ -173,19 +217,47 @@ def test_a_rule_may_be_any_callable():
         return x + 0
 
     same.rules(x=Rule())
+    assert "  same(x)\n      x: Rule\n" in listing(80)
     assert [each.rules for each in operations() if each.name == "same"] == [{"x": "Rule"}]
     assert "x: Rule" in describe("same")
+
+
+def test_a_function_that_is_no_single_expression_is_named():
+    def nothing(g):
+        return
+
+    def text_further_left(g):
+        return g + len("""
+""")
+
+    def steps(g):
+        h = g + 0
+        return h + 0
+
+    def documented(g):
+        """As it is."""
+        return g + 0
+
+    def passed(x):
+        return x + 0
+
+    shown = []
+    for rule in (nothing, text_further_left, steps, documented):
+        call = tg.primitive(passed)
+        call.rules(x=rule)
+        shown += [each.formulas["x"] for each in operations() if each.call is call]
+    assert shown == ["nothing", "text_further_left", "steps", "g + 0"]
 
 
 # text
 
 
-def test_the_listing_has_two_lines_an_operation_under_its_modules_heading():
+def test_the_listing_has_an_operation_and_its_rules_under_its_modules_heading():
     lines = listing(100).splitlines()
     start = lines.index(
         "Arithmetic, powers, exponentials and comparisons: elementwise, broadcasting as NumPy does."
     )
-    assert lines[start + 1 : start + 3] == ["  tg.add(x, y)  x + y.", "      x: lambda g: g;  y: lambda g: g"]
+    assert lines[start + 1 : start + 3] == ["  tg.add(x, y)  x + y.", "      x: g;  y: g"]
     names = [
         line.split("(")[0].strip().removeprefix("tg.") for line in lines if line[:2] == "  " != line[2:4]
     ]
@@ -197,6 +269,41 @@ def test_the_listing_fits_its_width(width):
     lines = listing(width).splitlines()
     assert max(map(len, lines)) <= width
     assert any(line.endswith("...") and len(line) == width for line in lines)
+    assert listing(width).endswith("and domain.")
+
+
+def test_the_listing_cuts_summaries_and_wraps_everything_else():
+    def squeezed(text):
+        return "".join(text.split())
+
+    whole, narrow = listing(1000), squeezed(listing(60))
+    assert "..." not in whole.replace("(...", "").replace("[...", "").replace(", ...", "")
+    for each in operations():
+        assert squeezed(f"{each.public}{each.signature}") in narrow, each.name
+        for name, formula in each.formulas.items():
+            assert squeezed(f"{name}: {formula}") in narrow, each.name
+    for line in (
+        "      x: absorbing_quotient(g, y)",
+        "      y: -absorbing_product(absorbing_quotient(g, y), out)",
+    ):
+        assert line in listing(80).splitlines(), "each rule has its line where they do not fit on one"
+
+
+def test_a_summary_without_room_beside_the_call_stands_below():
+    at = "  tg.conv2d(x, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=1)"
+    lines = listing(80).splitlines()
+    assert lines[lines.index(at) + 1].startswith("      ") and not lines[lines.index(at) + 1].endswith(")")
+    assert "composite" in lines[lines.index(at) + 2]
+
+
+def test_the_listing_ends_with_the_way_to_more_and_its_headings_are_whole():
+    text = listing(80)
+    assert text.endswith("\n\n`tinygen ops NAME` tells all of one: its rules, reference and domain.")
+    module = types.ModuleType("headed", "A heading over\ntwo lines.\n\nAnd more.")
+    module.__dict__.update(tg=tg)
+    exec("@tg.primitive\ndef f(x): return x", module.__dict__)
+    with mock.patch.dict(sys.modules, headed=module):
+        assert "\n\nA heading over two lines.\n  f(x)\n" in listing(80)
 
 
 def test_a_listing_that_is_too_narrow_is_an_error():
@@ -206,15 +313,15 @@ def test_a_listing_that_is_too_narrow_is_an_error():
 
 def test_fused_and_composite_operations_say_what_they_are_made_of():
     text = listing(120)
-    assert "      fused from _attention_reference;  all: _attention_all\n" in text
-    assert "      composite: by the rules of what it calls\n" in text
+    assert "      fused; defined by _attention_reference;  all: _attention_all\n" in text
+    assert "      composite: differentiated through what it calls\n" in text
 
 
 def test_describe_multiply_as_a_whole():
     text = describe("multiply")
     first, second, *rest = text.splitlines()
     assert first == "tg.multiply(x, y)"
-    assert second.startswith("primitive, ") and "arithmetic.py:" in second
+    assert re.fullmatch(r"primitive, tinygen/autograd/ops/arithmetic\.py:\d+", second)
     assert rest == [
         "",
         "x * y.",
@@ -237,6 +344,28 @@ def test_describe_a_fused_operation_shows_reference_and_rule():
     assert "Raises:\n    ValueError: sizes that do not match." in text
 
 
+def test_describe_names_the_whole_path_of_a_users_file():
+    @tg.primitive
+    def mine(x):
+        return x
+
+    assert f"primitive, {__file__}:" in describe("mine")
+
+
+@pytest.mark.parametrize("width", [40, 60, 200])
+def test_describe_wraps_the_domain(width):
+    text = describe("getitem", width).partition("tested:\n")[2]
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= width and all(line.startswith("    ") for line in lines)
+    assert "".join(text.split()) == "".join("".join(found("getitem").domain).split())
+    assert len([line for line in lines if line[4] != " "]) == 2, "two cases"
+
+
+def test_a_description_that_is_too_narrow_is_an_error():
+    with pytest.raises(ValueError, match="describe: expected a width of at least 40, got 39; use a wider"):
+        describe("exp", 39)
+
+
 @pytest.mark.parametrize("name", sorted({call.__name__ for call in OURS.values()}))
 def test_every_operation_can_be_described(name):
     text = describe(name)
@@ -247,12 +376,9 @@ def test_every_operation_can_be_described(name):
 @pytest.mark.parametrize(
     "name, message",
     [
-        ("mutliply", "describe: expected an operation, got 'mutliply'; did you mean multiply"),
-        (
-            "tg.sofmax",
-            "describe: expected an operation, got 'tg.sofmax'; did you mean softmax or log_softmax",
-        ),
-        ("!", "describe: expected an operation, got '!'; `listing` tells them all"),
+        ("mutliply", "ops: expected an operation, got 'mutliply'; did you mean multiply"),
+        ("tg.sofmax", "ops: expected an operation, got 'tg.sofmax'; did you mean softmax or log_softmax"),
+        ("!", "ops: expected an operation, got '!'; `tinygen ops` lists them all"),
     ],
 )
 def test_an_unknown_operation_is_an_error_that_names_the_nearest(name, message):

@@ -1,12 +1,12 @@
 """Tokenizers: text comes back as it was, training against the obvious algorithm, files good and bad."""
 
+import doctest
 import functools
 import json
 import os
 import re
 import unicodedata
 from collections import Counter
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinygen.data import bpe
-from tinygen.data.bpe import BPETokenizer, learn, merge, words
+from tinygen.data import bpe, tokenizers
+from tinygen.data.bpe import BPETokenizer, learn, learn_plainly, replace_pair, words
 from tinygen.data.tokenizers import ByteTokenizer, CharacterTokenizer, Tokenizer, load_tokenizer
 
 SPECIALS = ("<|endoftext|>", "<pad>")
@@ -31,8 +31,8 @@ PROSE = st.lists(st.sampled_from(PIECES)).map("".join)
 @functools.cache
 def kinds():
     """A tokenizer of each kind; the last with the ids of a foreign file."""
-    trained = BPETokenizer.train(SAMPLE, merges=60, specials=SPECIALS)
-    ids = np.random.default_rng(5).permutation(trained.vocabulary_size).tolist()
+    trained = BPETokenizer.train(SAMPLE, number=60, specials=SPECIALS)
+    ids = np.random.default_rng(5).permutation(trained.vocab_size).tolist()
     return {
         "characters": CharacterTokenizer.train(SAMPLE, specials=SPECIALS),
         "bytes": ByteTokenizer(specials=SPECIALS),
@@ -70,7 +70,7 @@ def test_characters_give_back_every_text_of_their_alphabet(text):
 @given(st.data(), st.sampled_from(list(kinds())))
 def test_a_stream_of_any_tokens_joins_to_what_decode_gives(data, name):
     tokenizer = kinds()[name]
-    ids = data.draw(st.lists(st.integers(0, tokenizer.vocabulary_size - 1)))
+    ids = data.draw(st.lists(st.integers(0, tokenizer.vocab_size - 1)))
     stream = tokenizer.stream()
     for _ in range(2):  # after a flush it is as new
         assert "".join([stream.push(i) for i in ids]) + stream.flush() == tokenizer.decode(ids)
@@ -94,7 +94,7 @@ def test_a_cut_character_is_replaced_in_text_and_exact_in_bytes():
 def test_tokens_are_numbered_ordinary_then_special():
     small = CharacterTokenizer.train("banana", specials=SPECIALS)
     assert small.tokens == (b"a", b"b", b"n", b"<|endoftext|>", b"<pad>")
-    assert small.specials == {"<|endoftext|>": 3, "<pad>": 4} and small.vocabulary_size == 5
+    assert small.specials == {"<|endoftext|>": 3, "<pad>": 4} and small.vocab_size == 5
     assert small.encode("banana").tolist() == [1, 0, 2, 0, 2, 0]
     assert ByteTokenizer(specials=["<bos>"]).specials == {"<bos>": 256}
     assert BPETokenizer([(b"a", b"n")], specials=["<eos>"]).specials == {"<eos>": 257}
@@ -242,45 +242,37 @@ def test_words_join_to_the_text(text):
 # training
 
 
-def test_merge_goes_from_left_to_right():
-    assert merge([1, 1, 1, 2], (1, 1), 9) == [9, 1, 2]
-    assert merge([1, 2, 1, 2, 2, 1], (1, 2), 9) == [9, 9, 2, 1]
-    assert merge([1], (1, 1), 9) == [1] and merge([], (1, 1), 9) == []
+def test_a_pair_is_replaced_from_left_to_right():
+    assert replace_pair([1, 1, 1, 2], (1, 1), 9) == [9, 1, 2]
+    assert replace_pair([1, 2, 1, 2, 2, 1], (1, 2), 9) == [9, 9, 2, 1]
+    assert replace_pair([1], (1, 1), 9) == [1] and replace_pair([], (1, 1), 9) == []
 
 
 def test_the_dictionary_of_the_paper():
     """Algorithm 1 of Sennrich et al. on its own dictionary, without marks at the ends of words."""
     text = " ".join(5 * ["low"] + 2 * ["lower"] + 6 * ["newest"] + 3 * ["widest"])
-    merges = BPETokenizer.train(text.replace(" ", "\n"), merges=7).merges
+    merges = BPETokenizer.train(text.replace(" ", "\n"), number=7).merges
     expected = ["e s", "es t", "l o", "lo w", "e w", "n ew", "new est"]  # 9, 9, 7, 7, 6, 6 and 6 times
     assert [b" ".join(pair).decode() for pair in merges] == expected
 
 
 def test_the_worked_example_of_byte_pair_encoding():
-    tokenizer = BPETokenizer.train("aaabdaaabac", merges=3)
+    tokenizer = BPETokenizer.train("aaabdaaabac", number=3)
     assert tokenizer.merges == [(b"a", b"a"), (b"a", b"b"), (b"aa", b"ab")]
     assert tokenizer.encode("aaabdaaabac").tolist() == [258, 100, 258, 97, 99]
     assert [tokenizer.token(i) for i in (256, 257, 258)] == ["aa", "ab", "aaab"]
+    assert doctest.testmod(bpe) == (0, 2)  # none failed; the one of `learn_plainly` is the same example
 
 
-def reference(counts, merges):
-    """Algorithm 1 of Sennrich et al. as it stands: count all pairs anew for every merge."""
-    spelled, learned = {word: list(word) for word in counts}, []
-    for new in range(256, 256 + merges):
-        count = Counter()
-        for word, ids in spelled.items():
-            for pair in pairwise(ids):
-                count[pair] += counts[word]
-        if not count:
-            break
-        best = min(count, key=lambda pair: (-count[pair], pair))
-        learned.append(best)
-        spelled = {word: replaced(ids, best, new) for word, ids in spelled.items()}
-    return learned
+def test_the_plain_algorithm_counts_words_and_breaks_ties_by_the_smaller_ids():
+    assert learn_plainly({b"ab": 2, b"cd": 3}, 5) == [(99, 100), (97, 98)]
+    assert learn_plainly({b"cd": 2, b"ab": 2, b"ac": 2}, 2) == [(97, 98), (97, 99)]
+    assert learn_plainly({b"aaaa": 1}, 9) == [(97, 97), (256, 256)]
+    assert learn_plainly({}, 9) == learn_plainly({b"ab": 1}, 0) == []
 
 
 def replaced(ids, pair, new):
-    """`merge`, another way."""
+    """`replace_pair`, another way."""
     i, out = 0, []
     while i < len(ids):
         found = tuple(ids[i : i + 2]) == pair
@@ -293,17 +285,17 @@ WORD = st.binary(min_size=1, max_size=12) | st.text("ab", min_size=1).map(str.en
 
 
 @given(st.dictionaries(WORD, st.integers(1, 5), max_size=12), st.integers(0, 40))
-def test_training_is_the_obvious_algorithm_but_faster(counts, merges):
-    assert learn(counts, merges) == reference(counts, merges)
+def test_training_is_the_plain_algorithm_but_faster(word_counts, number):
+    assert learn(word_counts, number) == learn_plainly(word_counts, number)
 
 
 @given(st.text("ab c'ä\n") | PROSE, st.integers(0, 30))
-def test_training_on_text_is_the_obvious_algorithm_on_its_words(text, merges):
-    tokenizer = BPETokenizer.train(text, merges=merges)
-    counts = {word.encode(): n for word, n in Counter(words(text)).items()}
+def test_training_on_text_is_the_plain_algorithm_on_its_words(text, number):
+    tokenizer = BPETokenizer.train(text, number=number)
+    learned = learn_plainly({word.encode(): n for word, n in Counter(words(text)).items()}, number)
     tokens = tokenizer.tokens
-    assert tokenizer.merges == [(tokens[a], tokens[b]) for a, b in reference(counts, merges)]
-    ids = [i for word in words(text) for i in merged_in_order(list(word.encode()), reference(counts, merges))]
+    assert tokenizer.merges == [(tokens[left], tokens[right]) for left, right in learned]
+    ids = [i for word in words(text) for i in merged_in_order(list(word.encode()), learned)]
     assert tokenizer.encode(text).tolist() == ids
 
 
@@ -315,12 +307,22 @@ def merged_in_order(ids, learned):
 
 
 def test_training_stops_when_every_word_is_a_token():
-    tokenizer = BPETokenizer.train("cat cat", merges=1000)
-    assert tokenizer.vocabulary_size == 256 + 3
+    tokenizer = BPETokenizer.train("cat cat", number=1000)
+    assert tokenizer.vocab_size == 256 + 3
     assert [tokenizer.token(i) for i in tokenizer.encode("cat cat")] == ["cat", " cat"]
-    assert BPETokenizer.train("", merges=5).merges == []
+    assert BPETokenizer.train("", number=5).merges == []
+
+
+def test_training_checks_its_arguments():
     with pytest.raises(ValueError, match="train: expected at least 0 merges, got -1; 1000 suits a megabyte"):
-        BPETokenizer.train("cat", merges=-1)
+        BPETokenizer.train("cat", number=-1)
+    for number in (1.5, "5", None, True):
+        with pytest.raises(TypeError, match=f"train: expected an int as number of merges, got {number!r}; "):
+            BPETokenizer.train("cat", number=number)
+    for kind in (BPETokenizer, CharacterTokenizer):
+        for text, got in ((b"abc", "bytes"), (["a", "b"], "list")):
+            with pytest.raises(TypeError, match=f"train: expected a str, got {got}; decode bytes first"):
+                kind.train(text)
 
 
 def test_encoding_remembers_words_but_not_without_end(monkeypatch):
@@ -334,8 +336,18 @@ def test_encoding_remembers_words_but_not_without_end(monkeypatch):
 @pytest.mark.parametrize(
     "merges, message",
     [
-        ([("a", "b")], "expected parts that are bytes or made by earlier merges, got 'a' in merge 1; give"),
-        ([(b"a", b"b"), (b"ab", b"cd")], "made by earlier merges, got b'cd' in merge 2"),
+        (
+            [("a", "b")],
+            r"expected pairs \(left, right\) of bytes, got \('a', 'b'\) as merge 1; BPETokenizer.tr",
+        ),
+        ([(b"a", b"b"), (b"a",)], r"pairs \(left, right\) of bytes, got \(b'a',\) as merge 2"),
+        ([b"ab"], r"pairs \(left, right\) of bytes, got b'ab' as merge 1"),
+        ([([b"a"], b"b")], r"pairs \(left, right\) of bytes, got \(\[b'a'\], b'b'\) as merge 1"),
+        ([5], r"pairs \(left, right\) of bytes, got 5 as merge 1"),
+        (
+            [(b"a", b"b"), (b"ab", b"cd")],
+            "parts that are bytes or made by earlier merges, got b'cd' in merge 2; give",
+        ),
         ([(b"ab", b"c"), (b"a", b"b")], "got b'ab' in merge 1; .* in the order in which they were learned"),
         ([(b"", b"a")], "got b'' in merge 1"),
         ([(b"a", b"b")] * 2, "a merge that makes a new token, got b'ab' again in merge 2; leave it out"),
@@ -363,12 +375,12 @@ def test_tinyshakespeare():
     tokenizer = BPETokenizer.train(text)
     assert [tokenizer.token(i) for i in range(256, 264)] == [" t", "he", " a", "ou", " s", " m", "in", " w"]
     ids = tokenizer.encode(text)
-    assert tokenizer.vocabulary_size == 1256 and tokenizer.decode(ids) == text
+    assert tokenizer.vocab_size == 1256 and tokenizer.decode(ids) == text
     assert 2.5 < len(text) / len(ids) < 2.6  # characters a token
-    assert CharacterTokenizer.train(text).vocabulary_size == 65
+    assert CharacterTokenizer.train(text).vocab_size == 65
     part = text[:4000]
     counts = {word.encode(): n for word, n in Counter(words(part)).items()}
-    assert learn(counts, 200) == reference(counts, 200)
+    assert learn(counts, 200) == learn_plainly(counts, 200)
 
 
 # files
@@ -430,8 +442,13 @@ def test_save_and_load_name_what_is_not_there(tmp_path):
     message = f"{path}: expected a folder to write into, got none; make {path.parent}"
     with pytest.raises(FileNotFoundError, match=message):
         ByteTokenizer().save(path)
-    with pytest.raises(FileNotFoundError, match=f"{path}: expected a file, got none; write it with `save`"):
+    with pytest.raises(FileNotFoundError, match=f"{path}: .*got nothing of that name; there is no folder"):
         load_tokenizer(path)
+    path = tmp_path / "t"
+    with pytest.raises(FileNotFoundError, match=f"{path}: .*got nothing of that name; write it with `save`"):
+        load_tokenizer(path)
+    with pytest.raises(IsADirectoryError, match=f"{tmp_path}: expected a file, got a folder; name a file in"):
+        load_tokenizer(tmp_path)
 
 
 ABSENT = object()
@@ -484,6 +501,23 @@ def test_a_bad_file_is_refused_by_its_name(tmp_path, spoil, message):
         load_tokenizer(path)
 
 
+def test_a_kind_is_read_back_once_its_class_is_defined(monkeypatch):
+    monkeypatch.setattr(tokenizers, "KINDS", dict(tokenizers.KINDS))  # what is entered here goes away again
+
+    class Reversed(ByteTokenizer):
+        kind = "bytes, reversed"
+
+    class Same(Reversed):
+        """Without a kind of its own: files are read as those of its parent."""
+
+    assert type(Tokenizer.from_dict(Reversed().to_dict())) is Reversed
+    assert type(Tokenizer.from_dict(Same().to_dict())) is Reversed
+    with pytest.raises(TypeError, match="Again: expected a kind that no other class has, got 'bytes, rev"):
+
+        class Again(ByteTokenizer):
+            kind = "bytes, reversed"
+
+
 def test_a_kind_refuses_the_file_of_another():
     with pytest.raises(ValueError, match="tokenizer: expected kind bpe, got 'bytes'; give one of that kind"):
         BPETokenizer.from_dict(ByteTokenizer().to_dict())
@@ -505,127 +539,3 @@ def test_whatever_an_entry_is_changed_to_it_is_a_tokenizer_or_a_value_error(name
     except ValueError as error:
         form = r"(?s)(tokenizer|specials|merges|\w+Tokenizer): expected .*, got .*; "
         assert re.match(form, str(error))
-
-
-# GPT-2's files
-
-
-def gpt2(folder, merges, *, specials=("<|endoftext|>",), change=lambda vocab: vocab):
-    """Write files as GPT-2's are: ids by the printable alphabet, then merges, then special tokens."""
-    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    alphabet = [chr(b) for b in printable] + [chr(256 + i) for i in range(256 - len(printable))]
-    tokens = [*alphabet, *(line.replace(" ", "") for line in merges), *specials]
-    (folder / "vocab.json").write_text(json.dumps(change({token: i for i, token in enumerate(tokens)})))
-    lines = ["#version: 0.2", *merges, ""]
-    (folder / "merges.txt").write_text("\n".join(lines), encoding="utf-8")
-
-
-MERGES = ["Ġ t", "Ġt h", "Ġth e", "# #", "â Ĥ"]
-
-
-def test_files_of_gpt2_are_read_with_their_ids(tmp_path):
-    gpt2(tmp_path, MERGES)
-    tokenizer = BPETokenizer.from_gpt2(tmp_path)
-    assert tokenizer.vocabulary_size == 262 and tokenizer.specials == {"<|endoftext|>": 261}
-    known = {
-        0: b"!",
-        32: b"A",
-        64: b"a",
-        93: b"~",
-        94: b"\xa1",
-        187: b"\xff",
-        188: b"\0",
-        198: b"\n",
-        220: b" ",
-    }
-    assert {i: tokenizer.tokens[i] for i in known} == known  # the ids of bytes in GPT-2's own files
-    text = " the ##\n€!"
-    assert tokenizer.encode(text).tolist() == [258, 220, 259, 198, 260, tokenizer.encode("€")[-1], 0]
-    assert tokenizer.decode(tokenizer.encode(text)) == text
-    assert tokenizer.encode("a<|endoftext|>", specials=True).tolist() == [64, 261]
-    gpt2(tmp_path, [], specials=("<s>", "<pad>"))
-    assert list(BPETokenizer.from_gpt2(tmp_path).specials.items()) == [("<s>", 256), ("<pad>", 257)]
-
-
-def test_the_byte_alphabet_is_printable_and_covers_all_bytes():
-    assert sorted(bpe.BYTE_ALPHABET) == list(range(256)) and len(set(bpe.BYTE_ALPHABET.values())) == 256
-    assert all(c.isprintable() and not c.isspace() for c in bpe.BYTE_ALPHABET.values())
-    assert sum(c == chr(b) for b, c in bpe.BYTE_ALPHABET.items()) == 188
-    assert "".join(bpe.BYTE_ALPHABET[b] for b in b" \n\t\0\xad") == "ĠĊĉĀŃ"
-
-
-@pytest.mark.parametrize("name", ["bpe", "bpe, other ids"])
-def test_files_of_gpt2_go_out_and_come_back(tmp_path, name):
-    tokenizer, folder = kinds()[name], tmp_path / "new" / "folder"
-    tokenizer.to_gpt2(folder)
-    assert sorted(path.name for path in folder.iterdir()) == ["merges.txt", "vocab.json"]
-    read = BPETokenizer.from_gpt2(folder)
-    for what in ("tokens", "merges", "specials"):
-        assert getattr(read, what) == getattr(tokenizer, what)
-    assert read.encode(SAMPLE).tolist() == tokenizer.encode(SAMPLE).tolist()
-
-
-def test_files_of_gpt2_may_lack_the_header_have_other_newlines_and_no_merges(tmp_path):
-    gpt2(tmp_path, MERGES)
-    (tmp_path / "merges.txt").write_bytes("\r\n".join(MERGES).encode())
-    assert [b" ".join(pair) for pair in BPETokenizer.from_gpt2(tmp_path).merges][:2] == [b"  t", b" t h"]
-    BPETokenizer([]).to_gpt2(tmp_path)
-    assert BPETokenizer.from_gpt2(tmp_path).vocabulary_size == 256
-
-
-@pytest.mark.parametrize("name", ["Ġt", "a"])
-def test_a_special_token_named_like_an_ordinary_one_does_not_go_into_files_of_gpt2(tmp_path, name):
-    message = f"to_gpt2: expected names of special tokens that no ordinary token has, got '{name}'; give it"
-    with pytest.raises(ValueError, match=message):
-        BPETokenizer([(b" ", b"t")], specials=["<pad>", name]).to_gpt2(tmp_path)
-    assert list(tmp_path.iterdir()) == []
-
-
-def without(key):
-    return lambda vocab: {k: v for k, v in vocab.items() if k != key}
-
-
-@pytest.mark.parametrize(
-    "change, message",
-    [
-        (without("a"), "expected ids for all bytes and for all that merges.txt makes, got none for 'a'; get"),
-        (without("Ġth"), "got none for 'Ġth'; get vocab.json and merges.txt again, both from one place"),
-        (lambda vocab: vocab | {"a": 3}, "expected ids with each of 0 to 261 once"),
-        (lambda vocab: vocab | {"more": 400}, "expected ids with each of 0 to 262 once"),
-        (lambda vocab: vocab | {"a": "64"}, "expected a dict of token -> id, got something else; get"),
-        (lambda vocab: list(vocab), "expected a dict of token -> id"),
-        (lambda vocab: vocab | {"": 262}, "specials: expected different names, none empty"),
-    ],
-)
-def test_a_vocabulary_that_does_not_fit_is_refused(tmp_path, change, message):
-    gpt2(tmp_path, MERGES, change=change)
-    with pytest.raises(ValueError, match=f"vocab.json: .*{message}"):
-        BPETokenizer.from_gpt2(tmp_path)
-
-
-@pytest.mark.parametrize(
-    "content, message",
-    [
-        ("", "merges: expected two tokens in GPT-2's alphabet with a space between, got '' as merge 1; get"),
-        ("#version: 0.2\n\nĠ t\n", "got '' as merge 1"),
-        ("#version: 0.2\nĠ t\nĠ t h\n", "got 'Ġ t h' as merge 2"),
-        ("#version: 0.2\nĠt h\nĠ t\n", "got b' t' in merge 1"),
-        ("#version: 0.2\nĠ t\nĠ t\n", "got b' t' again in merge 2"),
-    ],
-)
-def test_merges_that_are_damaged_are_refused(tmp_path, content, message):
-    gpt2(tmp_path, MERGES)
-    (tmp_path / "merges.txt").write_text(content, encoding="utf-8")
-    with pytest.raises(ValueError, match=f"merges.txt: .*{message}"):
-        BPETokenizer.from_gpt2(tmp_path)
-
-
-@pytest.mark.parametrize("name", ["vocab.json", "merges.txt"])
-def test_files_of_gpt2_are_named_when_missing_or_no_text(tmp_path, name):
-    gpt2(tmp_path, MERGES)
-    (tmp_path / name).write_bytes(b"\xff\xfe")
-    with pytest.raises(ValueError, match=f"{name}: expected UTF-8, got .*; get vocab.json and merges"):
-        BPETokenizer.from_gpt2(tmp_path)
-    (tmp_path / name).unlink()
-    with pytest.raises(FileNotFoundError, match=f"{name}: expected a file, got none; get vocab.json"):
-        BPETokenizer.from_gpt2(tmp_path)

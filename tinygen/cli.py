@@ -6,20 +6,26 @@ declared, explained and checked in one place. A mistake of the user ends in one 
 """
 
 import contextlib
+import dataclasses
+import io
 import json
+import os
 import shutil
+import signal
 import sys
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from shlex import quote
 
 import numpy as np
 
 from . import __version__
+from .configuration import check, option
 from .extras import MissingLibrary
 from .training import registry, session, tour
 from .training.checkpoint import Damaged
 from .training.config import TrainingConfig
-from .training.options import Mistake, choose, parse, take
+from .training.options import Mistake, choose, from_settings, parse
 from .training.profile import profile
 from .training.progress import progress
 from .training.recipes import MODELS
@@ -28,96 +34,107 @@ from .training.session import Session
 USAGE = """\
 usage: tinygen COMMAND ...
 
-  tinygen tour               train a model of each family on data that are here, and look at them on one page
-  tinygen train MODEL        train a model; leaves all that it learned in a run folder (MODEL: {models})
-  tinygen train --resume RUN go on with a training that was stopped
-  tinygen sample RUN         let the model in a run folder make something new
-  tinygen evaluate RUN       measure it on data that it was not trained on
-  tinygen profile MODEL      what a training step spends its time on, beside what this machine can do
-  tinygen ops [OPERATION]    the operations of the engine, each with its derivative
+  tour                train a model of each family on data that are here, and
+                      look at them on one page
+  train MODEL         train a model; all that it learns is left in a run folder
+                      (MODEL: {models})
+  train --resume RUN  go on with a training that was stopped
+  sample RUN          let the model in a run folder make something new
+  evaluate RUN        measure it on data that it was not trained on
+  profile MODEL       what a training step spends its time on, beside what this
+                      machine can do
+  ops [OPERATION]     the operations of the engine, each with its derivative
 
-Each of them says more with --help. tinygen --version says which version this is.
+tinygen COMMAND --help says more. tinygen --version says which version this is.
 """
-
-
-def _option(default, text, choices=None):
-    metadata = {"help": text} | ({"choices": choices} if choices else {})
-    return field(default=default, metadata=metadata)
+RUN = "RUN", "a run folder, such as runs/vae-digits-1"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
     """Where a training leaves what it learns, and what it says."""
 
-    name: str | None = _option(
-        None, "of the run: its folder in OUT (default: like vae-digits-1, counting up)"
-    )
-    out: str = _option("runs", "folder that holds runs")
-    quiet: bool = _option(False, "show no progress, and print the run folder only")
+    name: str | None = option(None, "of the run: its folder in OUT (default: like vae-digits-1, counting up)")
+    out: str = option("runs", "folder that holds runs")
+    quiet: bool = option(False, "show no progress, and print the run folder only")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Resumption:
     """What may differ when a run goes on. A length is that of the whole training."""
 
-    steps: int | None = _option(None, "updates of the weights in all, instead of the length it began with")
-    epochs: int | None = _option(None, "passes over the training data in all, likewise")
-    minutes: float | None = _option(None, "minutes of training in all, likewise")
-    quiet: bool = _option(False, "show no progress, and print the run folder only")
+    steps: int | None = option(None, "updates of the weights in all, instead of the length it began with")
+    epochs: int | None = option(None, "passes over the training data in all, likewise")
+    minutes: float | None = option(None, "minutes of training in all, likewise")
+    quiet: bool = option(False, "show no progress, and print the run folder only")
+
+
+BEST = "whose weights: of the last step, or of the best evaluation, whose test figures flatter them"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
     """What `sample` draws."""
 
-    seed: int = _option(0, "of what is drawn")
-    count: int = _option(64, "how many")
-    checkpoint: str = _option("last", "whose weights", ("last", "best"))
+    seed: int = option(0, "of what is drawn", at_least=0)
+    count: int = option(64, "how many", at_least=1)
+    checkpoint: str = option("last", BEST, choices=("last", "best"))
 
     def __post_init__(self):
-        _at_least(self, seed=0, count=1)
+        check(self)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
     """What `evaluate` measures."""
 
-    checkpoint: str = _option("last", "whose weights", ("last", "best"))
-    data: str | None = _option(None, "another data set, or path (default: what the run was trained on)")
-    json: bool = _option(False, "print one line of JSON")
+    checkpoint: str = option("last", BEST, choices=("last", "best"))
+    data: str | None = option(None, "another data set, or path (default: what the run was trained on)")
+    json: bool = option(False, "print one line of JSON")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Profiling:
     """How `profile` measures."""
 
-    repeats: int = _option(10, "steps that are watched; medians are shown")
-    json: bool = _option(False, "print one line of JSON")
+    repeats: int = option(10, "steps that are watched; medians are shown", at_least=1)
+    json: bool = option(False, "print one line of JSON")
 
     def __post_init__(self):
-        _at_least(self, repeats=1)
-
-
-def _at_least(config, **bounds):
-    for name, least in bounds.items():
-        if getattr(config, name) < least:
-            raise ValueError(f"{name}: expected at least {least}, got {getattr(config, name)}")
+        check(self)
 
 
 def main(argv=None):
     """Run the command line on `argv` (by default the program's arguments) and return the exit code."""
-    warnings.showwarning = lambda message, *rest, **more: _say(f"warning: {message}")
+    _mend_streams()
     try:
-        return _main(sys.argv[1:] if argv is None else list(argv))
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", UserWarning)
+            warnings.showwarning = lambda message, *rest, **more: _say(f"warning: {message}")
+            code = _main(sys.argv[1:] if argv is None else list(argv))
+            sys.stdout.flush()
+            return code
     except BrokenPipeError:  # whoever read our output, such as `head`, has enough
-        sys.stdout = None
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (Mistake, MissingLibrary, Damaged, OSError) as error:
         return _fail(error, 2)
     except FloatingPointError as error:
         return _fail(error, 1)
+    except MemoryError as error:
+        return _fail(f"expected enough memory, got {error or 'none'}; choose smaller sizes", 1)
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
+
+
+def _mend_streams():
+    """Streams that were closed before we began lead nowhere; names that no encoding has are escaped."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, io.TextIOWrapper(io.FileIO(os.devnull, "w")))
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _main(argv):
@@ -136,7 +153,9 @@ def _fail(message, code):
 
 
 def _say(message):
-    print("tinygen:", *str(message).split(), file=sys.stderr)  # on one line, whatever the message
+    line = " ".join(part.strip() for part in str(message).splitlines())  # one, whatever the message
+    with contextlib.suppress(OSError):  # nobody may be listening
+        print("tinygen:", line, file=sys.stderr, flush=True)
 
 
 # train
@@ -145,48 +164,63 @@ def _say(message):
 def _train(argv):
     if not argv or argv[0] in ("-h", "--help"):
         print("usage: tinygen train MODEL [options]\n       tinygen train --resume RUN [options]\n")
-        print(f"MODEL is one of: {', '.join(MODELS)}. Each of the two tells its options with --help.")
+        print(f"MODEL is one of: {', '.join(MODELS)}. Both list their options with --help.")
         return 0
-    if argv[0] == "--resume":
-        folder, given = _run_folder("train --resume", argv[1:], Resumption)
+    if argv[0].partition("=")[0] == "--resume":
+        rest = [*filter(None, [argv[0].partition("=")[2]]), *argv[1:]]
+        folder, given = _run_folder("train --resume", rest, Resumption)
         quiet = given.pop("quiet", False)
         with _mistakes():
             begun = Session.resume(folder, given)
     else:
         model = choose("model", argv[0], [*MODELS, "--resume"])
-        recipe = MODELS[model]
-        configs = TrainingConfig, recipe.sizes, Place
-        given = parse(
-            f"tinygen train {model}", argv[1:], configs, recipes=recipe.settings, without=recipe.derived
-        )
-        place = take(Place, given)
+        given = _options("train", model, argv[1:], Place)
+        place = from_settings(Place, given)
         quiet = place.quiet
         with _mistakes():
-            begun = Session.begin(model, given, out=place.out, name=place.name)
+            begun = Session.begin(model, _without(Place, given), out=place.out, name=place.name)
     return _trained(begun, quiet)
+
+
+def _options(command, model, argv, more, without=()):
+    """The options of a command on a model: those of its training and sizes, and of the dataclass `more`."""
+    recipe = MODELS[model]
+    return parse(
+        f"tinygen {command} {model}",
+        argv,
+        (TrainingConfig, recipe.model_config, more),
+        recipes={**recipe.settings, "a path": recipe.by_path},
+        sources=recipe.sources,
+        without={*recipe.derived, *without},
+    )
+
+
+def _without(config, given):
+    """The entries of `given` that are no fields of the dataclass `config`."""
+    names = {field.name for field in dataclasses.fields(config)}
+    return {name: value for name, value in given.items() if name not in names}
 
 
 def _trained(begun, quiet):
     """Train, draw, and say what came of it; the exit code."""
-    run, task = begun.run, begun.task
-    if not quiet:
-        count = task.model.num_parameters
-        print(f"{run.folder}: {count:,} parameters; Ctrl-C stops and saves", file=sys.stderr)
-    with progress(quiet=quiet) as shown:
-        ending, at = begun.train(shown)
-    if isinstance(ending, int):  # a signal
-        print(f"stopped at step {at.step:,}, and saved; go on with: tinygen train --resume {run.folder}")
+    run, task, name = begun.run, begun.task, quote(str(begun.run.folder))
+    title = f"{run.folder}: {task.model.num_parameters:,} parameters; Ctrl-C stops and saves"
+    with _mistakes(), progress(title, quiet=quiet) as shown:
+        ending, state = begun.train(shown)
+    if isinstance(ending, signal.Signals):
+        with contextlib.suppress(OSError):  # the terminal may be the reason
+            print(f"stopped at step {state.step:,}, and saved; go on with: tinygen train --resume {name}")
         return 128 + ending
-    lead = begun.lead(at)
+    lead = begun.lead(state)
     begun.finish(lead)
     if quiet:
         print(run.folder)
         return 0
-    figures = {name: value for name, value in run.metrics()[-1].items() if name.startswith("test_")}
-    words = ", ".join(f"{name.replace('_', ' ')} {value:.5g}" for name, value in figures.items())
+    row = (run.metrics() or [{}])[-1]
+    words = ", ".join(f"{name.replace('_', ' ')} {row[name]:.5g}" for name in row if name.startswith("test_"))
     print(
         f"trained for {lead}\n{words} ({task.unit})\n"
-        f"all of it on one page: {run.path('report.html')}\nmore: tinygen sample {run.folder}"
+        f"all of it on one page: {run.path('report.html')}\nmore: tinygen sample {name}"
     )
     return 0
 
@@ -197,42 +231,42 @@ def _trained(begun, quiet):
 def _sample(argv):
     folder, given = _run_folder("sample", argv, Sampling)
     with _mistakes():
-        options = take(Sampling, given)
+        options = from_settings(Sampling, given)
         run, task, _ = session.trained(folder, options.checkpoint)
-    path = run.path(f"samples-{options.seed}.png")
-    task.sample(path, count=options.count, rng=np.random.default_rng(options.seed))
-    print(path)
+    rng = np.random.default_rng(options.seed)
+    print(task.sample(run.path(f"samples-{options.seed}"), count=options.count, rng=rng))
     return 0
 
 
 def _evaluate(argv):
     folder, given = _run_folder("evaluate", argv, Evaluation)
     with _mistakes():
-        options = take(Evaluation, given)
-        figures, task = session.evaluated(folder, options.checkpoint, options.data)
+        options = from_settings(Evaluation, given)
+        metrics, task = session.evaluated(folder, options.checkpoint, options.data)
     if options.json:
-        print(json.dumps(figures))
+        print(json.dumps(metrics))
     else:
-        for name, value in figures.items():
+        for name, value in metrics.items():
             print(f"{name.replace('_', ' '):16} {value:.6g}")
         print(f"({task.unit}, on {len(task.test):,} examples not trained on)")
     return 0
 
 
 def _run_folder(command, argv, options):
-    """The run folder that comes first in `argv`, and the options given after it."""
-    folder = argv[0] if argv and not argv[0].startswith("-") else None
-    given = parse(
-        f"tinygen {command} RUN", argv[1:] if folder else argv, (options,)
-    )  # --help needs no folder
+    """The run folder in `argv`, and the options given."""
+    given = parse(f"tinygen {command}", argv, (options,), operand=RUN)
+    folder = given.pop("RUN", None)
     if folder is None:
-        raise Mistake(
-            f"{command}: expected a run folder first, got none; do: tinygen {command} runs/vae-digits-1"
-        )
+        raise Mistake(f"{command}: expected a run folder, got none; do: tinygen {command} runs/vae-digits-1")
     return folder, given
 
 
 # looking inside
+
+NO_PART_OF_A_STEP = (
+    *("steps", "epochs", "minutes", "schedule", "warmup", "lr", "lr_end"),
+    *("ema", "evaluate_every", "save_seconds"),
+)
 
 
 def _profile(argv):
@@ -241,39 +275,35 @@ def _profile(argv):
         print(f"MODEL is one of: {', '.join(MODELS)}. tinygen profile MODEL --help tells its options.")
         return 0
     model = choose("model", argv[0], MODELS)
-    recipe = MODELS[model]
-    configs = TrainingConfig, recipe.sizes, Profiling
-    given = parse(
-        f"tinygen profile {model}", argv[1:], configs, recipes=recipe.settings, without=recipe.derived
-    )
+    given = _options("profile", model, argv[1:], Profiling, without=NO_PART_OF_A_STEP)
     with _mistakes():
-        options = take(Profiling, given)
-        task, config, _ = session.prepared(model, given)
+        options = from_settings(Profiling, given)
+        task, config, _ = session.prepared(model, _without(Profiling, given))
     found = profile(session.one_step(task, config), repeats=options.repeats)
     print(json.dumps(found.to_dict()) if options.json else found.table(_columns()))
     return 0
 
 
 def _ops(argv):
-    name = argv[0] if argv and not argv[0].startswith("-") else None
-    parse("tinygen ops [OPERATION]", argv[1:] if name else argv, ())
+    given = parse("tinygen ops", argv, (), operand=("OPERATION", "tell all of this one, such as matmul"))
+    name = given.get("OPERATION")
     if name is None:
         print(registry.listing(_columns()))
     else:
         with _mistakes():
-            print(registry.describe(name))
+            print(registry.describe(name, _columns()))
     return 0
 
 
 def _columns():
-    """How wide a table may be: as the terminal; 100 in a file."""
-    return shutil.get_terminal_size((100, 24)).columns if sys.stdout.isatty() else 100
+    """How wide a table may be: as the terminal or $COLUMNS say; 100 where neither does."""
+    return max(40, shutil.get_terminal_size((100, 24)).columns)
 
 
 def _tour(argv):
     given = parse("tinygen tour", argv, (tour.TourOptions,))
     with _mistakes():
-        options = take(tour.TourOptions, given)
+        options = from_settings(tour.TourOptions, given)
     page, stopped = tour.tour(options)
     print(page)
     return 128 + stopped if stopped else 0

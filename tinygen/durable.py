@@ -7,6 +7,8 @@ new one. A program that is killed leaves its temporary file; `sweep` removes tho
 
 import contextlib
 import os
+import threading
+import time
 from pathlib import Path
 
 TEMPORARY = ".unfinished-"  # how the names of temporary files begin
@@ -43,8 +45,8 @@ def replacing(path):
 
 
 def temporary_for(path):
-    """The temporary name, of this process alone, that stands for `path`."""
-    return path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
+    """The temporary name, of this process and thread alone, that stands for `path`."""
+    return path.with_name(f"{TEMPORARY}{os.getpid()}-{threading.get_ident()}-{path.name}")
 
 
 def flush(path):
@@ -63,10 +65,37 @@ def flush_folder(folder):
             os.close(handle)
 
 
-def sweep(folder):
-    """Remove what programs that were killed have left in a folder. Call it under the folder's lock."""
+def sweep(folder, *, age=0):
+    """Remove what programs that were killed have left in a folder.
+
+    Where the system tells, what a living process of this machine writes at this moment stays. Where others
+    may write too, give an age that no write reaches.
+
+    Args:
+        age: seconds; what was written to more recently stays.
+
+    Raises:
+        OSError: a file cannot be removed.
+    """
+    now = time.time()
     for path in Path(folder).glob(f"{TEMPORARY}*"):
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # somebody else has removed or renamed it
+            if not _is_being_written(path) and (not age or now - path.stat().st_mtime > age):
+                path.unlink()
+
+
+def _is_being_written(path):
+    """Whether the process that a temporary name tells of is alive, and may still be at it."""
+    pid = path.name.removeprefix(TEMPORARY).partition("-")[0]
+    if os.name != "posix" or not pid.isdigit():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it is somebody else's
+        pass
+    return True
 
 
 @contextlib.contextmanager

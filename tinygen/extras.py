@@ -19,5 +19,6 @@ def optional(module, *, extra="app"):
         library = module.partition(".")[0]
         if error.name is None or error.name.partition(".")[0] != library:
             raise  # the library is there, and lacks something of its own
-        message = f'{library} is not installed; do: pip install "tinygen[{extra}]"'
+        distribution = {"sklearn": "scikit-learn", "PIL": "pillow"}.get(library, library)
+        message = f'{distribution} is not installed; do: pip install "tinygen[{extra}]"'
         raise MissingLibrary(message, name=library) from error

@@ -18,7 +18,7 @@ from operator import attrgetter
 import numpy as np
 
 from .. import arrays
-from .modes import current_mode, walk
+from .modes import backward_pass, current_mode
 
 tick = itertools.count().__next__  # the counter behind Node.order
 NOTHING = object()  # what Plan.pull says of a parent that gets no gradient
@@ -123,7 +123,7 @@ def gradients_of_nodes(roots, cotangents, targets=None, create_graph=False, reta
     for root, cotangent in zip(roots, cotangents):
         totals[root] = totals[root] + cotangent if root in totals else cotangent
     # A rule may divide by zero where an absorbing product drops the result: no warnings.
-    with np.errstate(all="ignore"), walk(observers, create_graph):
+    with np.errstate(all="ignore"), backward_pass(observers, create_graph):
         for node in sorted(nodes, key=attrgetter("order"), reverse=True):
             total = totals.pop(node, None)
             if total is None:

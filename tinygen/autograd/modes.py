@@ -40,8 +40,9 @@ class _Switch(contextlib.ContextDecorator):
         now = current_mode()
         recording = now.recording if self._recording is None else self._recording
         observers = now.observers
-        if self._observer is not None and self._observer not in observers:
-            observers = (*observers, self._observer)
+        new = self._observer
+        if new is not None and not any(new is one for one in observers):  # equal ones are still two
+            observers = (*observers, new)
         self._tokens.append(_mode.set(Mode(recording, observers) if observers else _UNOBSERVED[recording]))
         return self
 
@@ -105,8 +106,9 @@ class enable_grad(_Switch):
 class Observer:
     """Somebody who is told what operations do, in a block `with observing(...)`. This one ignores it all.
 
-    Told is of every call that a Tensor was given to. Rules in a plain walk back run on arrays, and go unsaid
-    but for the gradients they pass; where a graph is built, their own operations are told of as well.
+    It hears of every primitive call that gets a Tensor. In a plain backward pass rules run on arrays, so only
+    the gradients that they return are reported; with create_graph=True the operations inside the rules are
+    reported too.
     """
 
     def result(self, primitive, values, attrs, out, node):
@@ -118,18 +120,21 @@ class Observer:
     def gradient(self, node, parent, g, cotangent):
         """The rule of `node`, given `cotangent`, passes `g` to its input `parent`: arrays, only to read."""
 
-    def walk_begins(self, create_graph):
-        """A walk back starts. Walks nest: a checkpoint, or a fused operation's reference, starts another."""
+    def backward_begins(self, create_graph):
+        """A backward pass begins. They nest: a checkpoint, or a fused operation's reference, starts another.
 
-    def walk_ends(self):
-        """The innermost walk is over, be it by an exception."""
+        Whoever raises here is not told of the end.
+        """
+
+    def backward_ends(self):
+        """The innermost pass is over, be it by an exception."""
 
 
 class observing(_Switch):
     """`with observing(observer):` tell an Observer of every result and gradient made in this context.
 
-    Several may watch at once, each told of everything, the outermost first. One that is there already is not
-    told twice.
+    Several may watch at once, each told of everything, the outermost first; of the end of a backward pass it
+    is the last to hear. One that is there already is not told twice.
     """
 
     def __init__(self, observer):
@@ -140,22 +145,20 @@ class observing(_Switch):
 
 
 @contextlib.contextmanager
-def _told_of_walk(observers, create_graph):
-    for observer in observers:
-        observer.walk_begins(create_graph)
-    try:
-        yield
-    finally:
+def _observed_pass(observers, create_graph):
+    with contextlib.ExitStack() as ends:
         for observer in observers:
-            observer.walk_ends()
+            observer.backward_begins(create_graph)
+            ends.callback(observer.backward_ends)
+        yield
 
 
-_UNWATCHED = contextlib.nullcontext()
+_UNOBSERVED_PASS = contextlib.nullcontext()
 
 
-def walk(observers, create_graph):
-    """The context in which a walk back runs, so that observers hear of its beginning and its end."""
-    return _told_of_walk(observers, create_graph) if observers else _UNWATCHED
+def backward_pass(observers, create_graph):
+    """The context in which a backward pass runs, so that observers hear of its beginning and its end."""
+    return _observed_pass(observers, create_graph) if observers else _UNOBSERVED_PASS
 
 
 class _Finite(Observer):
@@ -188,7 +191,7 @@ class anomaly(_Switch):
 
 
 _PACKAGE = __name__.partition(".")[0]
-_MACHINERY = {f"{_PACKAGE}.{part}" for part in ("autograd", "kernels", "nn", "optim", "testing")}
+_MACHINERY = {f"{_PACKAGE}.{part}" for part in ("autograd", "kernels", "nn", "testing")}
 
 
 def calling_line():

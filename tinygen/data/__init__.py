@@ -20,6 +20,7 @@ from .catalogue import (
 from .digits import digits
 from .files import read_bytes, read_pairs, read_text
 from .gaussians import grid, ring
+from .gpt2_files import read_gpt2, write_gpt2
 from .idx import read_idx
 from .images import read_images
 from .named import mnist, multi30k, tinyshakespeare
@@ -55,6 +56,7 @@ __all__ = [
     "python_entries",
     "python_source",
     "read_bytes",
+    "read_gpt2",
     "read_idx",
     "read_images",
     "read_pairs",
@@ -63,4 +65,5 @@ __all__ = [
     "sorting",
     "sprites",
     "tinyshakespeare",
+    "write_gpt2",
 ]

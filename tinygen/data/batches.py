@@ -1,10 +1,10 @@
-"""Minibatches: arrays in pieces of a few rows, in a new order every epoch."""
+"""Shuffled minibatches with random access by step, so that a run can resume anywhere."""
 
-import math
+import operator
 
 
 class Minibatches:
-    """The minibatches of a training. Any step's can be had at once, so a training can go on from anywhere.
+    """The minibatches of a training: arrays in pieces of a few rows, in a new order every epoch.
 
         minibatches = Minibatches(x, labels, size=100, rng=lambda epoch: np.random.default_rng([seed, epoch]))
         for step in range(3 * len(minibatches)):      # three epochs
@@ -18,26 +18,28 @@ class Minibatches:
         rng: a function from the number of an epoch to the np.random.Generator that draws its order.
 
     Raises:
-        ValueError: no rows, arrays of different lengths, or a size below 1.
+        ValueError: no rows, arrays of different lengths, or a size that is not a whole number of at least 1.
     """
 
     def __init__(self, *arrays, size, rng):
-        lengths = sorted({len(array) for array in arrays})
-        if len(lengths) != 1:
-            raise ValueError(f"Minibatches: expected arrays of one length, got {lengths}; pass matching rows")
-        if not lengths[0]:
+        _check("Minibatches", arrays, size)
+        if not len(arrays[0]):
             raise ValueError("Minibatches: expected at least one row, got none; is the data set empty?")
-        if size < 1:
-            raise ValueError(f"Minibatches: expected a size of at least 1, got {size}; 100 is usual")
         self.arrays, self.size, self.rng = arrays, size, rng
         self.epoch, self.order = None, None  # the epoch that was asked for last, and its order of the rows
 
     def __len__(self):
         """How many minibatches an epoch has."""
-        return math.ceil(len(self.arrays[0]) / self.size)
+        return -(-len(self.arrays[0]) // self.size)
 
     def at(self, step):
-        """The minibatch of a step, counted from 0 over all epochs: a tuple of matching rows of the arrays."""
+        """The minibatch of a step, counted from 0 over all epochs: a tuple of matching rows of the arrays.
+
+        Raises:
+            ValueError: a negative step.
+        """
+        if step < 0:
+            raise ValueError(f"at: expected a step of at least 0, got {step}; steps count over all epochs")
         epoch, place = divmod(step, len(self))
         if epoch != self.epoch:
             self.epoch, self.order = epoch, self.rng(epoch).permutation(len(self.arrays[0]))
@@ -46,6 +48,26 @@ class Minibatches:
 
 
 def in_order(*arrays, size):
-    """Yield tuples of `size` matching rows of `arrays`, from the first to the last: for evaluations."""
-    for start in range(0, len(arrays[0]), size):
-        yield tuple(array[start : start + size] for array in arrays)
+    """Tuples of `size` matching rows of `arrays`, one after the other, from first to last: for evaluations.
+
+    Returns:
+        An iterator; its last tuple holds what is left.
+
+    Raises:
+        ValueError: arrays of different lengths, or a size that is not a whole number of at least 1.
+    """
+    _check("in_order", arrays, size)
+    starts = range(0, len(arrays[0]), size)
+    return (tuple(array[start : start + size] for array in arrays) for start in starts)
+
+
+def _check(who, arrays, size):
+    lengths = sorted({len(array) for array in arrays})
+    if len(lengths) != 1:
+        raise ValueError(f"{who}: expected arrays of one length, got {lengths}; pass matching rows")
+    try:
+        whole = not isinstance(size, bool) and operator.index(size) >= 1
+    except TypeError:
+        whole = False
+    if not whole:
+        raise ValueError(f"{who}: expected a whole number of at least 1 as size, got {size!r}; 100 is usual")

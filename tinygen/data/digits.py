@@ -8,16 +8,16 @@ Each pixel counts the ink in a 4x4 block of a scan, 0 to 16. They are the test p
 import numpy as np
 
 from ..extras import optional
+from .splits import check_split, rows_of_split
 
 TRAIN = 1500  # of 1,797; the remaining 297 are the test set
 
 
-def digits(*, split="train", seed=0):
+def digits(*, split="train"):
     """The digits of one split, in a fixed shuffled order.
 
     Args:
         split: "train" (1,500 images) or "test" (the other 297).
-        seed: of the shuffle that divides them. Two splits are disjoint only under the same seed.
 
     Returns:
         images: float32 (N, 8, 8), ink in [0, 1]; the levels are multiples of 1/16.
@@ -27,9 +27,7 @@ def digits(*, split="train", seed=0):
         ValueError: an unknown split.
         MissingLibrary: scikit-learn is not installed.
     """
-    if split not in ("train", "test"):
-        raise ValueError(f"digits: expected split 'train' or 'test', got {split!r}; choose one of them")
+    check_split("digits", split)
     bunch = optional("sklearn.datasets").load_digits()
-    order = np.random.default_rng(seed).permutation(len(bunch.images))
-    chosen = order[:TRAIN] if split == "train" else order[TRAIN:]
+    chosen = rows_of_split(len(bunch.images), split=split, seed=0, train=TRAIN)
     return (bunch.images[chosen] / 16).astype(np.float32), bunch.target[chosen].astype(np.int64)

@@ -7,17 +7,19 @@
     the file's host    or $TINYGEN_MIRROR/mnist/train-images-idx3-ubyte.gz, for those behind a proxy
 
 A file of the cache is checked against its SHA-256 at every use (6 ms for the largest), and a damaged one is
-downloaded again. Left out: resuming a transfer; the largest file has 10 MB.
+downloaded again. Only a transfer needs pooch. Left out: resuming one; the largest file has 10 MB.
 """
 
-import difflib
+import contextlib
+import hashlib
 import os
 import sys
-import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
+from ..durable import replacing, sweep
 from ..extras import optional
+from .paths import nearest
 
 HOSTS = {  # how a name begins -> what stands there in the URL
     "mnist/": "https://ossci-datasets.s3.amazonaws.com/mnist/",
@@ -45,6 +47,7 @@ ca3106f1a72390591d25f6c45cb4cd39dec4cd3f123e099748a3ce5256c160e9   23001 multi30
 6d326e188d259fb1d04ac19eae3af956559b3a0b93d7635e56c90987c40c8b90   22310 multi30k/test_2016_flickr.fr.gz
 """
 TIMEOUT = 30.0  # seconds without a byte, after which a host is given up
+DAY = 86_400.0  # seconds without a byte, after which whoever wrote an unfinished file is dead
 
 
 class Remote(NamedTuple):
@@ -67,8 +70,8 @@ REMOTE = dict(_remotes())
 def find(name):
     """The path of a known file, downloaded if it is not here yet.
 
-    A download is told on stderr. Only a whole file with the right checksum gets its name in the cache, so an
-    interrupted call leaves nothing that a later one would take for the file, and two at once do no harm.
+    A download is announced on stderr. Only a whole file with the right checksum gets its name in the cache:
+    an interrupted call leaves nothing that a later one would take for the file, and two at once do no harm.
 
     Args:
         name: one of REMOTE, such as "mnist/train-images-idx3-ubyte.gz" or "tinyshakespeare.txt".
@@ -76,26 +79,25 @@ def find(name):
     Raises:
         ValueError: an unknown name.
         FileNotFoundError: TINYGEN_DATA is set, but there is no such folder.
-        MissingLibrary: the file is not in TINYGEN_DATA, and pooch is not installed.
+        MissingLibrary: the file has to be downloaded, and pooch is not installed.
         ConnectionError: the file cannot be downloaded, or another one came in its place.
         OSError: the cache cannot be read or written.
     """
     if name not in REMOTE:
-        near = difflib.get_close_matches(str(name), REMOTE, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there is: {', '.join(REMOTE)}"
+        near = nearest(str(name), REMOTE)
+        hint = f"did you mean {near!r}?" if near else f"there is: {', '.join(REMOTE)}"
         raise ValueError(f"find: expected the name of a known file, got {name!r}; {hint}")
-    folder = os.environ.get("TINYGEN_DATA")
-    if folder and not Path(folder).is_dir():
+    folder = _folder("TINYGEN_DATA")
+    if folder and not folder.is_dir():
         raise FileNotFoundError(f"TINYGEN_DATA: expected a folder, got {folder}; correct or unset it")
     for candidate in (name, name.removesuffix(".gz")) if folder else ():
-        if Path(folder, candidate).is_file():
-            return Path(folder, candidate)
-    pooch = optional("pooch")
-    path = Path(os.environ.get("TINYGEN_CACHE") or pooch.os_cache("tinygen"), name)
+        if (folder / candidate).is_file():
+            return folder / candidate
+    path = (_folder("TINYGEN_CACHE") or _system_cache()) / name
     try:
         if not path.exists():
             _download(name, path)
-        elif pooch.file_hash(path) != REMOTE[name].sha256:
+        elif _sha256(path) != REMOTE[name].sha256:
             print(f"tinygen: {path} is damaged", file=sys.stderr)
             _download(name, path)
     except OSError as error:
@@ -108,23 +110,39 @@ def find(name):
     return path
 
 
+def _folder(variable):
+    """The folder that an environment variable names, "~" and "~user" expanded; None where it is not set."""
+    folder = os.environ.get(variable)
+    return Path(os.path.expanduser(folder)) if folder else None
+
+
+def _system_cache():
+    """Where the system keeps what programs can do without: tinygen's folder there."""
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA") or "~/AppData/Local"
+    elif sys.platform == "darwin":
+        base = "~/Library/Caches"
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(os.path.expanduser(base), "tinygen")
+
+
 def _download(name, path):
     """Bring the file `name` to `path`, whole or not at all."""
+    optional("pooch")  # asked for before anything is announced or made
     remote, mirror = REMOTE[name], os.environ.get("TINYGEN_MIRROR")
     url = f"{mirror.rstrip('/')}/{name}" if mirror else remote.url
     print(f"tinygen: downloading {url} ({remote.bytes:,} bytes) to {path}", file=sys.stderr, flush=True)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # A folder of its own for each call: nobody else writes there, it goes away with an error or Ctrl-C, and
-    # being on the same disk it allows a rename, which is atomic.
-    with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=path.parent) as folder:
-        part = Path(folder, path.name)
+    with contextlib.suppress(OSError):  # what another user left is no reason to fail
+        sweep(path.parent, age=DAY)  # a living transfer writes every TIMEOUT seconds, or it is given up
+    with replacing(path) as part:
         trouble = _transfer(url, part) or _difference(remote, part)
         if trouble:
             raise ConnectionError(
                 f"{name}: expected it from {url}, got {trouble}; try again, or set TINYGEN_DATA to a folder "
                 f"that holds {name}, or TINYGEN_MIRROR to the URL of another host"
             )
-        os.replace(part, path)
 
 
 def _transfer(url, part):
@@ -153,10 +171,14 @@ def _transfer(url, part):
 
 def _difference(remote, part):
     """How the file `part` differs from what it should be, in a few words, or None."""
-    sha256 = optional("pooch").file_hash(part)
+    sha256 = _sha256(part)
     if sha256 == remote.sha256:
         return None
     return (
         f"another file: {part.stat().st_size:,} bytes with SHA-256 {sha256} "
         f"instead of {remote.bytes:,} bytes with SHA-256 {remote.sha256}"
     )
+
+
+def _sha256(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()

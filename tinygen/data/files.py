@@ -6,28 +6,29 @@ not fit into memory.
 
 import numpy as np
 
-from .paths import contents, existing, raw_contents
+from .paths import by_name, contents, decoded, existing, raw_contents
 
-TEXT = (".txt", ".md", ".rst", ".py")  # how the names of the files end that are the text of a folder
+TEXT = (".txt", ".md", ".rst", ".py")  # the endings of a folder's files that are its text, in any case
 
 
 def read_text(path):
     """The text of a UTF-8 file, or of all .txt, .md, .rst and .py files below a folder.
 
-    Every end of a line becomes "\\n", and a byte order mark goes. The files of a folder come in the order of
-    their paths, joined by "\\n"; hidden and empty ones are left out.
+    Every end of a line becomes "\\n", and a byte order mark is removed. The files of a folder come in the
+    order of their paths (by code points, with slashes), joined by "\\n"; hidden and empty ones are left out.
 
     Raises:
         FileNotFoundError: there is nothing at `path`; the message has the nearest name, if one is near.
-        ValueError: no text there, damaged gzip data, or no UTF-8: the message has the file and the byte.
+        ValueError: an empty path, no text there, damaged gzip data, or not UTF-8: the message has the file
+            and the byte.
     """
     path = existing(path)
     if not path.is_dir():
         text, expected = _decoded(path), "text"
     else:
-        files = [file for file in path.rglob("*") if file.suffix in TEXT and file.is_file()]
+        files = [file for file in path.rglob("*") if file.suffix.lower() in TEXT and file.is_file()]
         seen = [file for file in files if not any(part[0] == "." for part in file.relative_to(path).parts)]
-        text = "\n".join(filter(None, map(_decoded, sorted(seen))))
+        text = "\n".join(filter(None, map(_decoded, by_name(seen, path))))
         expected = f"files with text that end in {', '.join(TEXT)}"
     if not text:
         raise ValueError(f"{path}: expected {expected}, got none; is it the right path?")
@@ -40,24 +41,29 @@ def read_bytes(path):
     Raises:
         FileNotFoundError: there is no such file; the message has the nearest name, if one is near.
         IsADirectoryError: it is a folder.
-        ValueError: it is empty.
+        ValueError: an empty path or file.
     """
     content = raw_contents(path)
     if not content:
         raise ValueError(f"{path}: expected at least one byte, got an empty file; is it the right path?")
-    return np.frombuffer(bytearray(content), np.uint8)  # of a bytearray, so that it can be written to
+    return byte_array(content)
+
+
+def byte_array(content):
+    """Bytes as uint8 (N,), the caller's own: NumPy lets nobody write to an array over `bytes`."""
+    return np.frombuffer(bytearray(content), np.uint8)
 
 
 def read_pairs(path):
     """The lines of a UTF-8 file, each of them source, tab, target: a list of (source, target) strings.
 
-    White space at either end of a side goes.
+    White space at either end of a side is removed.
 
     Raises:
         FileNotFoundError: there is no such file; the message has the nearest name, if one is near.
         IsADirectoryError: it is a folder.
-        ValueError: empty, no UTF-8, or a line with no tab, with several, or with nothing on one side: the
-            message has the line.
+        ValueError: an empty path or file, not UTF-8, or a line with no tab, with several, or with nothing on
+            one side: the message has the line.
     """
     text = _decoded(path)
     if not text:
@@ -79,12 +85,4 @@ def lines(text):
 
 
 def _decoded(path):
-    content = contents(path)
-    try:
-        text = content.decode()
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{path}: expected UTF-8, got 0x{content[error.start]:02x} at byte {error.start:,}; "
-            "convert it, or read it as bytes"
-        ) from error
-    return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    return decoded(contents(path), path, fix="convert it, or read it as bytes")

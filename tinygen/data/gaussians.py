@@ -7,17 +7,17 @@ They show at a glance which modes a generator has lost. The settings are those o
 
 The normal draws are those of Box & Muller, A note on the generation of random normal deviates (1958). Its
 logarithm and cosine may differ between machines in the last bit of float64, which the rounding to float32
-hides.
+nearly always hides.
 """
 
 import numpy as np
 
-from .splits import SPLITS, check_split, raw_words
+from .splits import SPLITS, check_split, random_uint64
 
 _EIGHTHS = np.arange(8) * (2 * np.pi / 8)
 RING_MEANS = np.stack([np.cos(_EIGHTHS), np.sin(_EIGHTHS)], axis=1)  # (8, 2), counter-clockwise from (1, 0)
 GRID_MEANS = np.array([(x, y) for x in range(-4, 5, 2) for y in range(-4, 5, 2)], float)  # (25, 2)
-RING_DEVIATION, GRID_DEVIATION = 0.01, 0.05  # of each coordinate around its mean
+RING_STD, GRID_STD = 0.01, 0.05  # of each coordinate around its mean
 RING_MEANS.flags.writeable = GRID_MEANS.flags.writeable = False
 
 COUNTS = {"train": 100_000, "test": 10_000}
@@ -38,7 +38,7 @@ def ring(*, split="train"):
         ValueError: an unknown split.
     """
     check_split("ring", split)
-    return _draw(RING_MEANS, RING_DEVIATION, split, RING_SEED)
+    return _draw(RING_MEANS, RING_STD, split, RING_SEED)
 
 
 def grid(*, split="train"):
@@ -55,23 +55,23 @@ def grid(*, split="train"):
         ValueError: an unknown split.
     """
     check_split("grid", split)
-    return _draw(GRID_MEANS, GRID_DEVIATION, split, GRID_SEED)
+    return _draw(GRID_MEANS, GRID_STD, split, GRID_SEED)
 
 
-def _draw(means, deviation, split, seed):
+def _draw(means, std, split, seed):
     """Points and labels of one split. Its stream is cut in three: the order, the radii and the angles."""
     n = COUNTS[split]
-    order, radii, angles = raw_words(3 * n, seed=(seed, SPLITS.index(split))).reshape(3, n)
+    order, radii, angles = random_uint64(3 * n, seed=(seed, SPLITS.index(split))).reshape(3, n)
     labels = np.argsort(order, kind="stable").astype(np.int64) % len(means)
     radius = np.sqrt(-2 * np.log(_uniform(radii)))
     angle = 2 * np.pi * _uniform(angles)
     noise = radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    return (means[labels] + deviation * noise).astype(np.float32), labels
+    return (means[labels] + std * noise).astype(np.float32), labels
 
 
 def _uniform(raw):
-    """The upper 52 bits of words as float64 in the open interval (0, 1): never 0, whose logarithm is -inf.
+    """The upper 52 bits of uint64 as float64 in the open interval (0, 1): never 0, whose logarithm is -inf.
 
-    Of 53 bits, with the half that is added, the largest would be rounded to 1.
+    52 bits, not 53: with 53 the added half would not fit, and the largest value would round to 1.
     """
     return ((raw >> np.uint64(12)) + 0.5) * 2.0**-52

@@ -13,6 +13,7 @@ import numpy as np
 from .paths import contents
 
 TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+DIMENSIONS = range(1, 65)  # NumPy has no arrays of more than 64
 
 
 def read_idx(path):
@@ -23,14 +24,15 @@ def read_idx(path):
     Raises:
         FileNotFoundError: there is no such file.
         IsADirectoryError: it is a folder.
-        ValueError: empty, no idx file, damaged, or longer or shorter than its header says; names the file.
+        ValueError: an empty path or file, not an idx file, damaged, of more than 64 dimensions, or longer or
+            shorter than its header says; names the file.
     """
     content = contents(path)
     if not content:
         raise ValueError(f"{path}: expected an idx file, got an empty one; get the file again")
-    if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in TYPES or content[3] == 0:
+    if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in TYPES or content[3] not in DIMENSIONS:
         raise ValueError(
-            f"{path}: expected the magic number of an idx file (00 00, a type from 08 to 0e, a number of "
+            f"{path}: expected the magic number of an idx file (00 00, a type from 08 to 0e, 1 to 64 (40) "
             f"dimensions), got {content[:4].hex(' ')}; is it another kind of file?"
         )
     dtype, header = np.dtype(TYPES[content[2]]), 4 + 4 * content[3]

@@ -9,10 +9,10 @@ import numpy as np
 
 from ..extras import optional
 from .idx import read_idx
-from .paths import existing
+from .paths import by_name, existing
 
-IMAGES = ("images", "x", "x_train")  # the names of the arrays in an .npz; the first one that is there counts
-LABELS = ("labels", "y", "y_train")
+IMAGE_KEYS = ("images", "x", "x_train")  # the arrays' names in an .npz; the first one that is there counts
+LABEL_KEYS = ("labels", "y", "y_train")
 
 
 def read_images(path, *, size=None):
@@ -25,7 +25,7 @@ def read_images(path, *, size=None):
 
     In a folder the pictures, of any format that Pillow reads, come in the order of their names. A folder of
     subfolders is a set with classes: they come one after the other, sorted by name, and a label is a class's
-    place in that order. Hidden files, and those whose names do not end like a picture's, are left alone.
+    place in that order. Hidden files, and those whose names do not end like a picture's, are ignored.
     Transparent pixels lie on white, all of 16 bits count, and a photograph is turned as its camera says.
 
     Args:
@@ -39,9 +39,9 @@ def read_images(path, *, size=None):
 
     Raises:
         FileNotFoundError: there is nothing at `path`; the message has the nearest name, if one is near.
-        ValueError: no images there, or of several sizes; a damaged file; neither bytes nor floats in [0, 1];
-            not of shape (N, height, width); labels that do not fit; pickled objects; a `size` that is none,
-            or is given for a file.
+        ValueError: an empty path; no images there, or of several sizes; a damaged file; neither bytes nor
+            floats in [0, 1]; not of shape (N, height, width); labels that do not fit; pickled objects; a
+            `size` that is not one, or is given for a file.
         MissingLibrary: `path` is a folder, and Pillow is not installed.
     """
     path = existing(path)
@@ -53,7 +53,7 @@ def read_images(path, *, size=None):
         return _read_folder(path, size)
     if path.suffix.lower() == ".npz":
         return _read_npz(path)
-    return _unit_interval(read_idx(path), path), None
+    return _checked(read_idx(path), path), None
 
 
 def _check_size(size):
@@ -62,7 +62,12 @@ def _check_size(size):
         raise ValueError(f"read_images: expected size=(height, width) in pixels, got {size!r}; give two")
 
 
-def _unit_interval(images, where):
+def unit_interval(values):
+    """Bytes as float32 in [0, 1], divided by 255."""
+    return values.astype(np.float32) / np.float32(255)
+
+
+def _checked(images, where):
     """Bytes or floats of shape (N, height, width) as float32 in [0, 1]."""
     if images.ndim != 3 or images.size == 0:
         raise ValueError(
@@ -70,7 +75,7 @@ def _unit_interval(images, where):
             "give one grey value a pixel"
         )
     if images.dtype == np.uint8:
-        return images.astype(np.float32) / np.float32(255)
+        return unit_interval(images)
     if not np.issubdtype(images.dtype, np.floating):
         raise ValueError(f"{where}: expected uint8, or floats in [0, 1], got {images.dtype}; convert it")
     low, high = images.min(), images.max()
@@ -85,6 +90,10 @@ def _unit_interval(images, where):
 
 
 def _read_npz(path):
+    with open(
+        path, "rb"
+    ):  # what may not be read is told as such: is_zipfile would say that it is no zip file
+        pass
     try:
         if not zipfile.is_zipfile(path):  # NumPy would take it for a pickle, and say so
             raise ValueError("another kind of file")
@@ -95,20 +104,19 @@ def _read_npz(path):
         raise ValueError(
             f"{path}: expected an .npz of plain arrays, got {_words(error)}; write it with np.savez"
         ) from error
-    arrays = {
-        name: array for name, array in arrays.items() if isinstance(array, np.ndarray)
-    }  # no other files
-    name = next((name for name in IMAGES if name in arrays), None)
+    # An archive may hold other files, which NumPy gives as bytes.
+    arrays = {name: array for name, array in arrays.items() if isinstance(array, np.ndarray)}
+    name = next((name for name in IMAGE_KEYS if name in arrays), None)
     if name is None:
         solid = [name for name, array in arrays.items() if array.ndim == 3]
         if len(solid) != 1:
             raise ValueError(
-                f"{path}: expected images under the name {', '.join(IMAGES)}, or a single array of three "
+                f"{path}: expected images under the name {', '.join(IMAGE_KEYS)}, or a single array of three "
                 f"dimensions, got {', '.join(arrays) or 'no array'}; rename one"
             )
         name = solid[0]
-    images = _unit_interval(arrays[name], f"{path}, array {name}")
-    label = next((label for label in LABELS if label in arrays), None)
+    images = _checked(arrays[name], f"{path}, array {name}")
+    label = next((label for label in LABEL_KEYS if label in arrays), None)
     return images, None if label is None else _labels(arrays[label], len(images), f"{path}, array {label}")
 
 
@@ -125,7 +133,7 @@ def _labels(labels, count, where):
 
 
 def _read_folder(folder, size):
-    visible = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    visible = [path for path in by_name(folder.iterdir(), folder) if not path.name.startswith(".")]
     classes = [path for path in visible if path.is_dir()]
     pictures = _pictures(visible)
     if classes and pictures:
@@ -135,7 +143,7 @@ def _read_folder(folder, size):
         )
     counts = []
     for each in classes:
-        found = _pictures(sorted(each.iterdir()))
+        found = _pictures(by_name(each.iterdir(), each))
         if not found:
             raise ValueError(f"{each}: expected pictures of a class, got none; remove the folder or fill it")
         pictures += found
@@ -176,7 +184,7 @@ def _read_picture(file, size):
         raise ValueError(
             f"{file}: expected a picture, got {_words(error)}; get the file again, or remove it"
         ) from error
-    values = _unit_interval(values[None], file)[0]
+    values = _checked(values[None], file)[0]
     if size is None or values.shape == tuple(size):
         return values
     height, width = size

@@ -14,6 +14,7 @@ import numpy as np
 from .downloads import find
 from .files import lines, read_text
 from .idx import read_idx
+from .images import unit_interval
 from .splits import check_split
 
 MNIST = {"train": "train", "test": "t10k"}  # how the files name the splits
@@ -39,15 +40,15 @@ def mnist(*, split="train"):
     image_file = find(f"mnist/{MNIST[split]}-images-idx3-ubyte.gz")
     label_file = find(f"mnist/{MNIST[split]}-labels-idx1-ubyte.gz")
     images, labels = read_idx(image_file), read_idx(label_file)
-    if images.dtype != np.uint8 or images.ndim != 3:
+    if images.dtype != np.uint8 or images.shape[1:] != (28, 28):
         got = f"{images.dtype} of shape {images.shape}"
-        raise ValueError(f"{image_file}: expected bytes of shape (N, height, width), got {got}; get it again")
+        raise ValueError(f"{image_file}: expected bytes of shape (N, 28, 28), got {got}; get the file again")
     if labels.shape != images.shape[:1]:
         raise ValueError(
             f"{label_file}: expected {len(images):,} labels, one an image, got shape {labels.shape}; "
             "get both files again"
         )
-    return images.astype(np.float32) / np.float32(255), labels.astype(np.int64)
+    return unit_interval(images), labels.astype(np.int64)
 
 
 def tinyshakespeare(*, split="train"):
@@ -58,7 +59,7 @@ def tinyshakespeare(*, split="train"):
             nanoGPT divides them into training and validation.
 
     Raises:
-        ValueError: an unknown split, or a file that is no UTF-8.
+        ValueError: an unknown split, or a file that is not UTF-8.
         OSError, MissingLibrary: the file is not there and cannot be downloaded; see downloads.find.
     """
     check_split("tinyshakespeare", split)
@@ -81,9 +82,7 @@ def multi30k(*, split="train", source="de", target="en"):
         ValueError: an unknown split or language, or two files that do not have the same number of lines.
         OSError, MissingLibrary: a file is not there and cannot be downloaded; see downloads.find.
     """
-    if split not in MULTI30K:
-        splits = "'train', 'validation' or 'test'"
-        raise ValueError(f"multi30k: expected split {splits}, got {split!r}; choose one of them")
+    check_split("multi30k", split, tuple(MULTI30K))
     for name, language in (("source", source), ("target", target)):
         if language not in LANGUAGES:
             languages = "'de', 'en' or 'fr'"

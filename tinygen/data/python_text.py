@@ -4,7 +4,7 @@ No download, and nearly 2 MB of English and 10 MB of code. Nothing is imported t
 standard library are read, and their docstrings are found with `ast`. Modules written in C have no part here.
 
 Unlike the other data sets, these depend on the Python that runs, and a little on who built it. The first line
-of both texts names its version, and `sys.version` tells it to whoever uses the entries. Compare results only
+of both texts names the version; for `python_entries` record `sys.version` yourself. Compare results only
 between equal versions.
 """
 
@@ -18,10 +18,11 @@ import textwrap
 from functools import cache
 from pathlib import Path
 
+from .paths import by_name
 from .splits import check_split
 
 # Tests, and programs beside the library. The topics of the language reference are text, in one huge literal.
-LEFT_OUT = set("test tests idlelib lib2to3 turtledemo pydoc_data site-packages dist-packages".split())
+LEFT_OUT = set("test tests idlelib lib2to3 turtledemo pydoc_data".split())
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 SUMMARY, BODY = range(10, 201), range(40, 1501)  # characters of an entry's parts
@@ -138,12 +139,17 @@ def _library():
 
 def _sources(folder):
     """Yield (name, text) of each Python file that is not left out, in the order of the names with slashes."""
-    for name in sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.py")):
-        parts = name.removesuffix(".py").split("/")
-        # Not in the list of the library's modules: what was installed beside it, or generated for a machine.
-        if parts[0] in sys.stdlib_module_names and LEFT_OUT.isdisjoint(parts):
+    files = []
+    # Only the library's own modules: installed packages, often in a folder here, may be ten times as many.
+    for module in sys.stdlib_module_names - LEFT_OUT:
+        if (file := folder / f"{module}.py").is_file():
+            files.append(file)
+        files += (folder / module).rglob("*.py")
+    for file in by_name(files, folder):
+        name = file.relative_to(folder).as_posix()
+        if LEFT_OUT.isdisjoint(name.removesuffix(".py").split("/")):
             try:
-                yield name, (folder / name).read_text(encoding="utf-8")
+                yield name, file.read_text(encoding="utf-8")
             except UnicodeDecodeError:
                 continue
 

@@ -8,7 +8,7 @@ German is spelled as in Germany, with umlauts and ß; English is British, with "
 and more, ordinals and negative numbers are left out.
 """
 
-from .splits import check_split, divided, raw_words
+from .splits import check_split, random_uint64, rows_of_split
 
 LIMIT = 1_000_000  # the first number that has no words here
 NUMBERS, STRINGS, LETTERS = 10_000, 11_000, 12  # numbers from 0, distinct strings, letters of the longest
@@ -39,7 +39,7 @@ def number_words(*, split="train"):
         ValueError: an unknown split.
     """
     check_split("number_words", split)
-    chosen = divided(NUMBERS, split=split, seed=SEEDS["number_words"])
+    chosen = rows_of_split(NUMBERS, split=split, seed=SEEDS["number_words"])
     return [(english(n), german(n)) for n in chosen.tolist()]
 
 
@@ -50,7 +50,7 @@ def english(n):
         n: an int, 0 <= n < 1,000,000.
 
     Raises:
-        TypeError: no int.
+        TypeError: not an int.
         ValueError: an int out of that range.
     """
     _check_number("english", n)
@@ -76,7 +76,7 @@ def german(n):
         n: an int, 0 <= n < 1,000,000.
 
     Raises:
-        TypeError: no int.
+        TypeError: not an int.
         ValueError: an int out of that range.
     """
     _check_number("german", n)
@@ -113,7 +113,7 @@ def addition(*, split="train"):
         ValueError: an unknown split.
     """
     check_split("addition", split)
-    chosen = divided(100 * 100, split=split, seed=SEEDS["addition"])
+    chosen = rows_of_split(100 * 100, split=split, seed=SEEDS["addition"])
     return [(f"{a}+{b}", f"{a + b}") for a, b in (divmod(n, 100) for n in chosen.tolist())]
 
 
@@ -149,9 +149,9 @@ def sorting(*, split="train"):
 
 def _strings(split):
     """The strings of one split. Each length is drawn equally often; a string drawn again is dropped."""
-    draws = raw_words(2 * STRINGS * (1 + LETTERS), seed=SEEDS["strings"]).reshape(-1, 1 + LETTERS)
+    draws = random_uint64(2 * STRINGS * (1 + LETTERS), seed=SEEDS["strings"]).reshape(-1, 1 + LETTERS)
     lengths, letters = draws[:, 0] % LETTERS + 1, (draws[:, 1:] % 26 + ord("a")).astype("uint8")
     drawn = (bytes(row[:length]).decode() for row, length in zip(letters, lengths.tolist()))
     texts = list(dict.fromkeys(drawn))[:STRINGS]
-    chosen = divided(STRINGS, split=split, seed=SEEDS["order of strings"], train=10_000)
+    chosen = rows_of_split(STRINGS, split=split, seed=SEEDS["order of strings"], train=10_000)
     return [texts[i] for i in chosen.tolist()]

@@ -1,25 +1,25 @@
 """Sprites: 12,288 small images of one shape each, drawn from five known factors. No download.
 
-After dSprites, with fewer steps of each factor and half its size:
+After dSprites, with fewer scales, orientations and positions, and 32 pixels a side instead of 64:
 
     Matthey, Higgins, Hassabis & Lerchner, dSprites: Disentanglement testing Sprites dataset (2017)
 
 Two things differ. The ink is antialiased. And in dSprites a square turned by 90 degrees is another
-combination of factors with the same image; here the 16 angles divide the turn after which the shape looks
-the same again, so every orientation of every shape occurs, and all images differ. The price is that a step
-of the angle turns a square by 5.625 degrees, an ellipse by 11.25 and a heart by 22.5.
+combination of factors with the same image; here the 16 orientations divide the turn after which the shape
+looks the same again, so all images differ. The price is that a step of the orientation turns a square by
+5.625 degrees, an ellipse by 11.25 and a heart by 22.5.
 
 What is left out: colour, and positions between whole pixels.
 """
 
 import numpy as np
 
-from .splits import check_split, divided
+from .splits import check_split, rows_of_split
 
 SHAPES = ("square", "ellipse", "heart")
 SIDES = (5, 7, 9, 11)  # by scale: the side of the square, in pixels; each shape has its area, 25 to 121
-TURNS = (90, 180, 360)  # by shape: degrees after which it looks the same again; 16 angles divide them
-FACTORS = ("shape", "scale", "angle", "x", "y")
+TURNS = (90, 180, 360)  # by shape: degrees after which it looks the same; 16 orientations divide them
+FACTORS = ("shape", "scale", "orientation", "x", "y")
 SIZES = (len(SHAPES), len(SIDES), 16, 8, 8)
 
 FRAME, PATCH, STEP = 32, 18, 2  # pixels: the image, a part that holds any sprite, from position to position
@@ -41,7 +41,7 @@ def sprites(*, split="train"):
         ValueError: an unknown split.
     """
     check_split("sprites", split)
-    chosen = divided(int(np.prod(SIZES)), split=split, seed=SEED)
+    chosen = rows_of_split(int(np.prod(SIZES)), split=split, seed=SEED)
     factors = np.stack(np.unravel_index(chosen, SIZES), axis=1).astype(np.int64)
     return render(factors), factors
 
@@ -49,8 +49,8 @@ def sprites(*, split="train"):
 def render(factors):
     """The images of any factors, such as `render((2, 3, 0, 4, 4))`, a large heart near the middle.
 
-    Angles turn the shape counter-clockwise; x grows to the right and y downwards, 2 pixels a step. The centre
-    of mass is at (9 + 2 x, 9 + 2 y) pixels from the upper left corner of the frame.
+    The orientation turns the shape counter-clockwise; x grows to the right and y downwards, 2 pixels a step.
+    The centre of mass is at (9 + 2 x, 9 + 2 y) pixels from the upper left corner of the frame.
 
     Args:
         factors: integers (..., 5), in the order of FACTORS.
@@ -59,7 +59,7 @@ def render(factors):
         float32 (..., 32, 32), ink in [0, 1].
 
     Raises:
-        TypeError: factors that are no integers.
+        TypeError: factors that are not integers.
         ValueError: not five of them, or one out of its range.
     """
     rows = _checked(factors)
@@ -92,11 +92,11 @@ def _checked(factors):
     return rows
 
 
-def _patch(shape, scale, angle):
+def _patch(shape, scale, orientation):
     """The sprite in the middle of a patch, float32 (18, 18): the share of each pixel's samples inside it."""
     samples = (np.arange(PATCH * FINE) + 0.5) / FINE - PATCH / 2
     x, y = np.meshgrid(samples, -samples)  # the plane of mathematics, y upwards
-    turn = np.deg2rad(TURNS[shape] * angle / SIZES[2])
+    turn = np.deg2rad(TURNS[shape] * orientation / SIZES[2])
     # Turning the shape by an angle is turning the samples back by it.
     u = (np.cos(turn) * x + np.sin(turn) * y) / SIDES[scale]
     v = (np.cos(turn) * y - np.sin(turn) * x) / SIDES[scale]

@@ -1,9 +1,9 @@
 """Tokenizers: text to whole numbers and back. The interface, and its two plain cases: characters and bytes.
 
-A tokenizer is a row of tokens, each a few bytes, numbered from 0. A special token, such as <|endoftext|> or
-<pad>, is a mark that is put around texts; its bytes are those of its name. Decoding is the same for all: join
-the bytes of the tokens, read them as UTF-8. What differs is how text is cut into tokens. Byte pair encoding,
-which learns that, is in bpe.py.
+A tokenizer has a vocabulary: tokens, each a few bytes, numbered from 0. A special token, such as
+<|endoftext|> or <pad>, is a mark that is put around texts; its bytes are those of its name. Decoding is the
+same for all: join the bytes of the tokens, read them as UTF-8. What differs is how text is cut into tokens.
+Byte pair encoding, which learns that, is in bpe.py.
 
 The file of a tokenizer is JSON:
 
@@ -25,9 +25,10 @@ import re
 import numpy as np
 
 from ..durable import write
-from .token_files import naming, read_json, utf8
+from .token_files import blaming, read_json, utf8
 
 FORMAT, VERSION = "tinygen tokenizer", 1
+KINDS: "dict[str, type[Tokenizer]]" = {}  # by the name in files; a class enters itself when it is defined
 
 
 class Tokenizer:
@@ -48,6 +49,18 @@ class Tokenizer:
     kind = ""  # how the file calls it
     needs: tuple[str, ...] = ()  # what the file holds beside `specials`
 
+    def __init_subclass__(cls, **options):
+        """Enter a class with a `kind` of its own into KINDS.
+
+        Raises:
+            TypeError: another class has that kind.
+        """
+        super().__init_subclass__(**options)
+        if "kind" in vars(cls) and KINDS.setdefault(cls.kind, cls) is not cls:
+            raise TypeError(
+                f"{cls.__name__}: expected a kind that no other class has, got {cls.kind!r}; name another"
+            )
+
     def __init__(self, ordinary, specials):
         named = isinstance(specials, (list, tuple)) and all(isinstance(s, str) and s for s in specials)
         if not named or len(set(specials)) < len(specials):
@@ -59,10 +72,10 @@ class Tokenizer:
         self.specials = {name: len(ordinary) + i for i, name in enumerate(specials)}
 
     def __repr__(self):
-        return f"<{type(self).__name__} of {self.vocabulary_size:,} tokens, {len(self.specials)} special>"
+        return f"<{type(self).__name__} of {self.vocab_size:,} tokens, {len(self.specials)} special>"
 
     @property
-    def vocabulary_size(self):
+    def vocab_size(self):
         """The number of tokens, special ones too; every id is below it."""
         return len(self.tokens)
 
@@ -77,11 +90,9 @@ class Tokenizer:
             int64 (T,).
 
         Raises:
-            TypeError: no str.
+            TypeError: not a str.
             ValueError: a lone surrogate, or a character that this tokenizer does not know.
         """
-        if not isinstance(text, str):
-            raise TypeError(f"encode: expected a str, got {type(text).__name__}; decode bytes first")
         utf8("encode", text)
         parts = [text]
         if specials and self.specials:
@@ -98,10 +109,10 @@ class Tokenizer:
         raise NotImplementedError
 
     def decode_bytes(self, ids):
-        """The bytes of tokens `ids` (T,), joined: exact also where they are no whole characters.
+        """The bytes of tokens `ids` (T,), joined: exact also where they are not whole characters.
 
         Raises:
-            ValueError: no vector of whole numbers, or an id that no token has.
+            ValueError: not a vector of whole numbers, or an id that no token has.
         """
         array = np.asarray(ids)
         if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
@@ -120,7 +131,7 @@ class Tokenizer:
     def decode(self, ids):
         """The text of tokens `ids` (T,); a special token reads as its name.
 
-        Bytes that are no whole character, which tokens drawn from a model may end in, become U+FFFD.
+        Bytes that are not a whole character, which tokens drawn from a model may end in, become U+FFFD.
 
         Raises:
             ValueError: as of `decode_bytes`.
@@ -156,8 +167,6 @@ class Tokenizer:
         Raises:
             ValueError: another format, version or kind, or entries that are missing, unknown or damaged.
         """
-        from .bpe import BPETokenizer  # that file builds on this one
-
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise ValueError(f'tokenizer: expected "format": "{FORMAT}", got none; give what `save` wrote')
         version, name = content.get("version"), content.get("kind")
@@ -165,10 +174,10 @@ class Tokenizer:
             raise ValueError(
                 f"tokenizer: expected version {VERSION}, got {version!r}; use the tinygen that wrote it"
             )
-        kinds = [k for k in (CharacterTokenizer, ByteTokenizer, BPETokenizer) if issubclass(k, cls)]
-        chosen = next((k for k in kinds if k.kind == name), None)
+        kinds = {kind: known for kind, known in KINDS.items() if issubclass(known, cls)}
+        chosen = kinds.get(name) if isinstance(name, str) else None
         if chosen is None:
-            expected = " or ".join(k.kind for k in kinds)
+            expected = " or ".join(kinds)
             raise ValueError(f"tokenizer: expected kind {expected}, got {name!r}; give one of that kind")
         entries = {key: content[key] for key in content if key not in ("format", "version", "kind")}
         expected = ("specials", *chosen.needs)
@@ -224,8 +233,10 @@ class CharacterTokenizer(Tokenizer):
         """The tokenizer of the characters in `text`, ids by code point.
 
         Raises:
+            TypeError: not a str.
             ValueError: an empty text, or a lone surrogate.
         """
+        utf8("train", text)
         return cls("".join(sorted(set(text))), specials=specials)
 
     def _ordinary(self, text, start):
@@ -286,8 +297,9 @@ def load_tokenizer(path):
 
     Raises:
         FileNotFoundError: there is no such file.
+        IsADirectoryError: it is a folder.
         ValueError: another format, an unknown version or kind, or a damaged file; names the file.
     """
     content = read_json(path, "write it with `save`")
-    with naming(path):
+    with blaming(path):
         return Tokenizer.from_dict(content)

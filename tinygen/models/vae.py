@@ -14,12 +14,13 @@ Bernoulli.
 Letters: B batch, D pixels of an image, H hidden units, J latent dimensions.
 """
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 
 import numpy as np
 
 from .. import nn
 from ..autograd import ops
+from ..configuration import check, option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,15 +31,12 @@ class VAEConfig:
         ValueError: a size below 1.
     """
 
-    inputs: int = field(default=64, metadata={"help": "pixels of an image"})
-    hidden: int = field(default=128, metadata={"help": "hidden units of the encoder, and of the decoder"})
-    latent: int = field(default=8, metadata={"help": "dimensions of the code z"})
+    inputs: int = option(64, "pixels of an image", at_least=1)
+    hidden: int = option(128, "hidden units of the encoder, and of the decoder", at_least=1)
+    latent: int = option(8, "dimensions of the code z", at_least=1)
 
     def __post_init__(self):
-        for size in fields(self):
-            value = getattr(self, size.name)
-            if value < 1:
-                raise ValueError(f"{size.name}: expected at least 1, got {value}; choose a larger one")
+        check(self)
 
 
 class VAE(nn.Module):

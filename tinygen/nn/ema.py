@@ -49,6 +49,10 @@ class EMA:
         finally:
             self._assign(own)
 
+    def assign(self):
+        """Give the parameters the values of the averages, for good."""
+        self._assign(self.averages)
+
     def _assign(self, values):
         for name, parameter in self.parameters.items():
             parameter.assign(values[name])

@@ -1,5 +1,6 @@
 """Training: the loop, the folder that a run leaves behind, and its pictures. Needs the extra `app`."""
 
+from .checkpoint import Damaged
 from .config import TrainingConfig
 from .loop import train
 from .runs import Run
@@ -7,4 +8,4 @@ from .session import Session
 from .streams import stream
 from .task import Player
 
-__all__ = ["Player", "Run", "Session", "TrainingConfig", "stream", "train"]
+__all__ = ["Damaged", "Player", "Run", "Session", "TrainingConfig", "stream", "train"]

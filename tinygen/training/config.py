@@ -1,9 +1,10 @@
 """How a model is trained, and for how long: one dataclass, whose fields are options of `tinygen train`."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from ..optim import SGD, Adam, AdamW, constant, inverse_sqrt, warmup_cosine
+from ..configuration import check, option
+from ..optim import SGD, Adam, AdamW, inverse_sqrt, warmup_cosine
 
 # What each optimizer, and each schedule, can make use of: another option beside it is a mistake.
 OPTIMIZERS = {
@@ -11,12 +12,7 @@ OPTIMIZERS = {
     "adamw": (AdamW, ("beta1", "beta2", "weight_decay")),
     "sgd": (SGD, ("momentum", "weight_decay")),
 }
-SCHEDULES = {"constant": ("warmup",), "cosine": ("warmup", "lr_end"), "inverse-sqrt": ("warmup",)}
-
-
-def _option(default, text, choices=None):
-    metadata = {"help": text} | ({"choices": tuple(choices)} if choices else {})
-    return field(default=default, metadata=metadata)
+SCHEDULES = {"constant": (), "cosine": ("lr_end",), "inverse-sqrt": ()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,51 +20,57 @@ class TrainingConfig:
     """How a model is trained, and for how long: `steps`, `epochs`, `minutes`, or whichever ends first.
 
     Raises:
-        ValueError: a setting is out of its range or unused by the optimizer or schedule chosen, or no length
-            is given.
+        ValueError: a setting is out of its range or unused by the optimizer or schedule chosen, the warmup is
+            as long as the training, or no length is given.
     """
 
-    data: str = _option("digits", "name of a data set, or path of a file or folder")
-    steps: int | None = _option(None, "updates of the weights")
-    epochs: int | None = _option(None, "passes over the training data")
-    minutes: float | None = _option(None, "train for this long; of several lengths, the one that ends first")
-    batch: int = _option(100, "examples in a minibatch")
-    accumulate: int = _option(
-        1, "pieces in which a minibatch is computed, one after the other, to save memory"
+    data: str = option("digits", "what to train on")
+    steps: int | None = option(None, "updates of the weights", at_least=1)
+    epochs: int | None = option(None, "passes over the training data", at_least=1)
+    minutes: float | None = option(
+        None, "train for this long; of several lengths, the one that ends first", above=0
     )
-    optimizer: str = _option("adam", "who moves the weights", OPTIMIZERS)
-    lr: float = _option(1e-3, "learning rate, at its peak")
-    beta1: float | None = _option(None, "how slowly the mean gradient moves (adam, adamw: 0.9)")
-    beta2: float | None = _option(None, "how slowly the mean square moves (adam, adamw: 0.999)")
-    momentum: float | None = _option(None, "of sgd (0)")
-    weight_decay: float | None = _option(None, "of adamw (0.01) and sgd (0)")
-    schedule: str = _option("constant", "of the learning rate", SCHEDULES)
-    warmup: int = _option(0, "steps in which the learning rate rises to its peak")
-    lr_end: float | None = _option(None, "where cosine ends (0)")
-    clip: float | None = _option(None, "largest norm of the gradient, which is scaled down to it")
-    ema: float | None = _option(
-        None, "decay of averaged weights, such as 0.999, which are then the ones used"
+    batch: int = option(100, "examples in a minibatch", at_least=1)
+    accumulate: int = option(
+        1, "pieces in which a minibatch is computed, one after the other, to save memory", at_least=1
     )
-    evaluate_every: int | None = _option(None, "steps from one evaluation to the next (default: an epoch)")
-    save_seconds: float = _option(30.0, "at most this much work is lost when the process is killed")
-    seed: int = _option(0, "of the weights, the order of the data and all noise")
+    optimizer: str = option("adam", "update rule", choices=OPTIMIZERS)
+    lr: float = option(1e-3, "learning rate, at its peak", above=0)
+    beta1: float | None = option(
+        None, "decay of the mean of gradients (adam, adamw: 0.9)", at_least=0, below=1
+    )
+    beta2: float | None = option(
+        None, "decay of the mean of squares (adam, adamw: 0.999)", at_least=0, below=1
+    )
+    momentum: float | None = option(None, "of sgd (0)", at_least=0, below=1)
+    weight_decay: float | None = option(None, "of adamw (0.01) and sgd (0)", at_least=0)
+    schedule: str = option("constant", "of the learning rate", choices=SCHEDULES)
+    warmup: int = option(0, "steps in which the learning rate rises to its peak", at_least=0)
+    lr_end: float | None = option(None, "where cosine ends (0)", at_least=0)
+    clip: float | None = option(
+        None, "largest norm of the gradient; a larger one is scaled down to it", above=0
+    )
+    ema: float | None = option(
+        None, "decay of averaged weights, such as 0.999; they are then the ones used", at_least=0, below=1
+    )
+    evaluate_every: int | None = option(
+        None, "steps from one evaluation to the next (default: an epoch)", at_least=1
+    )
+    save_seconds: float = option(
+        30.0, "from one checkpoint to the next; what is lost when the process is killed", at_least=0
+    )
+    seed: int = option(0, "of the weights, the order of the data and all noise", at_least=0)
 
     def __post_init__(self):
-        for name in ("steps", "epochs", "batch", "accumulate", "evaluate_every"):
-            _check(name, getattr(self, name), "at least 1", lambda value: value >= 1)
-        for name in ("minutes", "lr", "clip"):
-            _check(name, getattr(self, name), "a number above 0", lambda value: 0 < value < math.inf)
-        for name in ("warmup", "lr_end", "save_seconds", "seed", "weight_decay"):
-            _check(name, getattr(self, name), "at least 0", lambda value: 0 <= value < math.inf)
-        for name in ("beta1", "beta2", "momentum", "ema"):
-            _check(name, getattr(self, name), "at least 0 and below 1", lambda value: 0 <= value < 1)
-        for name, known in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name}: expected one of {', '.join(known)}, got {getattr(self, name)!r}")
+        check(self)
         if self.steps is None and self.epochs is None and self.minutes is None:
-            raise ValueError("training: expected a length; give steps, epochs or minutes")
+            raise ValueError("training: expected a length, got none; give steps, epochs or minutes")
+        if self.steps is not None and self.warmup >= self.steps:
+            raise ValueError(
+                f"warmup: expected fewer than the {self.steps} steps, got {self.warmup}; change one"
+            )
         if self.lr_end is not None and self.lr_end > self.lr:
-            raise ValueError(f"lr_end: expected at most lr, {self.lr}, got {self.lr_end}")
+            raise ValueError(f"lr_end: expected at most lr, {self.lr}, got {self.lr_end}; change one of them")
         used = {*OPTIMIZERS[self.optimizer][1], *SCHEDULES[self.schedule]}
         for name in ("beta1", "beta2", "momentum", "weight_decay", "lr_end"):
             if getattr(self, name) is not None and name not in used:
@@ -91,7 +93,7 @@ class TrainingConfig:
         return min((end for end in ends if end), default=None)
 
     def done(self, step, seconds, steps_per_epoch):
-        """The fraction of the training that is over after so many steps and seconds, in [0, 1]."""
+        """The fraction of the training that is done after so many steps and seconds, in [0, 1]."""
         last = self.last_step(steps_per_epoch)
         by_steps, by_time = (
             step / last if last else 0.0,
@@ -100,20 +102,12 @@ class TrainingConfig:
         return min(1.0, max(by_steps, by_time))
 
     def learning_rate(self, step, done):
-        """The learning rate at a step, counted from 0, when the fraction `done` of the training is over.
+        """The learning rate at a step, counted from 0, when the fraction `done` of the training is done.
 
-        Where only minutes tell the length, cosine expects the steps to come to be as quick as those before.
+        Cosine ends where the training does; where minutes end it, its speed so far is expected to last.
         """
         if self.schedule == "inverse-sqrt":
             return inverse_sqrt(step, peak=self.lr, warmup=max(1, self.warmup))
-        if step < self.warmup:
-            return self.lr * (step + 1) / (self.warmup + 1)
-        if self.schedule == "constant":
-            return constant(step, peak=self.lr)
+        floor = self.lr if self.schedule == "constant" else self.lr_end or 0.0
         total = max(self.warmup + 1, step / done if done else math.inf)
-        return warmup_cosine(step, peak=self.lr, floor=self.lr_end or 0.0, warmup=self.warmup, total=total)
-
-
-def _check(name, value, expected, holds):
-    if value is not None and not holds(value):
-        raise ValueError(f"{name}: expected {expected}, got {value}")
+        return warmup_cosine(step, peak=self.lr, floor=floor, warmup=self.warmup, total=total)

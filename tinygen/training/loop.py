@@ -1,14 +1,14 @@
 """The training loop: a minibatch, a loss, a step; now and then an evaluation and a checkpoint.
 
 A run that was stopped anywhere, by Ctrl-C or by kill -9, goes on from its last checkpoint and ends with the
-same bits as one that never stopped. Two things make that easy. What is random at a step depends on the seed
-and on the step alone (streams.py). And a checkpoint holds everything else that a step changes: parameters and
-buffers, the optimizers' moments, the averages, and a `Standing`.
+same bits as one that never stopped: with the same NumPy, and a length in steps or epochs (minutes are of the
+clock). Two things make that easy. What is random at a step depends on the seed and on the step alone
+(streams.py). And a checkpoint holds everything else that a step changes: parameters and buffers, the
+optimizers' moments, the averages, and a `TrainingState`.
 """
 
 import contextlib
 import dataclasses
-import math
 import signal
 import threading
 import time
@@ -17,245 +17,237 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..autograd import anomaly, no_grad
+from ..autograd import no_grad
 from ..nn import EMA
-from ..optim import clip_by_norm
+from . import checkpoint
 from .checkpoint import Damaged
 from .progress import Silent
+from .step import ADVICE, take_step
 from .streams import stream
-from .task import figures
+from .task import finite
 
 
 @dataclass
-class Standing:
+class TrainingState:
     """Where a training stands.
 
     step         updates made
-    seconds      spent on them
+    seconds      of training, evaluations and saves included
     evaluations  made
-    sums, seen   each figure of the steps since the last evaluation, summed, and how many steps those are
-    best         the evaluation with the best judged figure so far: its step and the figure
+    sums         for each metric of the steps since the last evaluation, its sum and how many steps had it
+    best         the step of the best evaluation so far, and the monitored metric there
     """
 
     step: int = 0
     seconds: float = 0.0
     evaluations: int = 0
     sums: dict = field(default_factory=dict)
-    seen: int = 0
     best: dict | None = None
 
+    def add(self, metrics):
+        """Count the metrics of a step."""
+        for name, value in metrics.items():
+            total, count = self.sums.get(name, (0.0, 0))
+            self.sums[name] = total + value, count + 1
 
-def train(task, config, *, run, progress=None):
+
+def train(task, config, *, run, progress=None, begun=None):
     """Train from where `run` stands to the end, and leave metrics, samples and checkpoints in its folder.
 
     Args:
-        task: see task.py. Its model is trained in place.
+        task: see task.py. Its model is trained in place, and has the averaged weights at the end, if any.
         config: a TrainingConfig.
         run: a Run; a new one, or one that was stopped.
         progress: who is told, see progress.py.
+        begun: called once it is sure that the training can go on.
 
     Returns:
-        What ended the training, "steps", "minutes" or the signal.Signals that stopped it, and the Standing.
+        ending: "steps" or "minutes", or the signal.Signals that stopped it.
+        state: the TrainingState.
 
     Raises:
-        FloatingPointError: a loss, a gradient or a weight is not finite; the first operation that made one is
-            named. The last checkpoint stays, and is good.
+        FloatingPointError: a loss, a gradient, a weight or a moment is not finite; of a step, the operation
+            that first made such a number is named. The last checkpoint stays, and is good.
         OSError: the folder cannot be written, or somebody else trains there. The last checkpoint stays.
-        Damaged: there is a checkpoint, and it cannot be read.
+        Damaged: there is a checkpoint or a table of metrics, and it cannot be read.
+        ValueError: more steps are made than the length of the training; or players of one name.
     """
+    _check_names(task.players)
     progress = progress or Silent()
     optimizers = [config.make_optimizer(player.module.parameters()) for player in task.players]
     averages = EMA(task.model, decay=config.ema) if config.ema else None
     every = config.evaluate_every or max(1, round(task.steps_per_epoch))
+    last = config.last_step(task.steps_per_epoch)
     # What overflows is an error below, which says more than NumPy's warning would.
-    with run.alone(), interruption() as interrupted, np.errstate(over="ignore", invalid="ignore"):
-        at = _restore(run, task, optimizers, averages)
-        rows = [row for row in run.metrics() if row["step"] <= at.step]
-        before, started = at.seconds, time.monotonic()
-        done = config.done(at.step, at.seconds, task.steps_per_epoch)
-        ending, saved = _ending(done, at, config, task, interrupted), started
+    with run.alone(), interruption() as signals, np.errstate(over="ignore", invalid="ignore"):
+        state = _restore(run, task, optimizers, averages)
+        rows = _rows_until(run, state)
+        if last and last < state.step:
+            raise ValueError(
+                f"{run.folder}: expected a length of at least the {state.step:,} steps that are made, "
+                f"got {last:,}; give a longer one"
+            )
+        if begun:
+            begun()
+        before, started = state.seconds, time.monotonic()
+        done = config.done(state.step, state.seconds, task.steps_per_epoch)
+        over, saved, lr = _over(state, done, last), started, config.learning_rate(state.step, done)
         progress.begin(done)
-        while ending is None:
-            lr = config.learning_rate(at.step, done)
-            batch = task.batch(at.step)
-            for turn, optimizer in enumerate(optimizers):
-                optimizer.lr = lr
-                found = _gradient(task, turn, optimizer, batch, config, at.step)
-                optimizer.step()
-                for name, value in found.items():
-                    at.sums[name] = at.sums.get(name, 0.0) + value
+
+        def evaluate():
+            with averages.applied() if averages else contextlib.nullcontext():
+                rows.append(_evaluate(task, state, lr, run, config.seed, last=bool(over)))
+            with run.writing():
+                run.save_metrics(rows)
+            progress.evaluated(rows[-1], done=done)
+
+        if over and state.sums:  # the run was stopped, and then given a length that ends right there
+            evaluate()
+            _save(run, task, optimizers, averages, state)
+        while not over and not signals:
+            lr = config.learning_rate(state.step, done)
+            metrics = take_step(task, optimizers, task.batch(state.step), config, state.step, lr=lr)
             if averages:
                 averages.update()
-            at.step, at.seen, at.seconds = at.step + 1, at.seen + 1, before + time.monotonic() - started
-            done = config.done(at.step, at.seconds, task.steps_per_epoch)
-            ending = _ending(done, at, config, task, interrupted)
-            progress.step(next(iter(found.values())), done=done)
-            if at.step % every == 0 or ending in ("steps", "minutes"):
-                with averages.applied() if averages else contextlib.nullcontext():
-                    row = _evaluate(task, at, lr, run, config.seed, last=ending is not None)
-                rows.append(row)
-                run.save_metrics(rows)
-                progress.evaluated(row, done=done)
-            if ending or time.monotonic() - saved >= config.save_seconds:
-                _save(run, task, optimizers, averages, at)
+            state.add(metrics)
+            state.step, state.seconds = state.step + 1, before + time.monotonic() - started
+            done = config.done(state.step, state.seconds, task.steps_per_epoch)
+            over = _over(state, done, last)
+            progress.step(metrics, done=done)
+            if over or state.step % every == 0:
+                evaluate()
+            if over or signals or time.monotonic() - saved >= config.save_seconds:
+                _save(run, task, optimizers, averages, state)
                 saved = time.monotonic()
-        # The samples and the figures of the end are those of the averaged weights, too.
         if averages:
-            for name, parameter in task.model.named_parameters():
-                parameter.assign(averages.averages[name])
-    return ending, at
+            averages.assign()
+        return over or signals.pop(0), state
 
 
-def _gradient(task, turn, optimizer, batch, config, step):
-    """Give one player's parameters their gradients on a batch, clipped; its figures, the gradient's norm too.
-
-    A batch in several pieces gives the gradient of the whole: each piece's counts by its share of the rows.
-    """
-    player, size = task.players[turn], len(batch[0])
-
-    def accumulate():
-        rng, found = _noise(task, config.seed, step, turn), {}
-        optimizer.zero_grad()
-        for rows in np.array_split(np.arange(size), min(config.accumulate, size)):
-            whole = len(rows) == size
-            answer = player.loss(batch if whole else tuple(array[rows] for array in batch), rng)
-            for name, value in figures(answer, player.name).items():
-                found[name] = found.get(name, 0.0) + value * len(rows) / size
-            (answer[0] if whole else answer[0] * (len(rows) / size)).backward()
-        return found
-
-    try:
-        found = accumulate()
-        found["gradient"] = clip_by_norm(optimizer.parameters, config.clip or math.inf)
-    except FloatingPointError as error:
-        raise _first_cause(task, accumulate, error, step) from None
-    alone = len(task.players) == 1
-    return found if alone else {f"{player.name}_{name}": value for name, value in found.items()}
-
-
-def _noise(task, seed, step, turn):
-    """The stream of a player's noise at a step; layers that draw for themselves get their own."""
-    for i, (_, module) in enumerate(task.model.named_modules(), start=1):
-        if hasattr(module, "rng"):
-            module.rng = stream(seed, "noise", step, turn, i)
-    return stream(seed, "noise", step, turn)
-
-
-def _first_cause(task, accumulate, error, step):
-    """The error to raise instead of `error`, which says where a number at this step first was not finite."""
-    where = f"train: step {step + 1:,}"
-    tail = "; what was saved before is good: try a smaller lr, or clip"
-    for name, parameter in task.model.named_parameters():
-        if not np.isfinite(parameter.numpy()).all():
-            return FloatingPointError(f"{where}: parameter {name} is not finite after the last update{tail}")
-    try:
-        with anomaly():  # the same numbers again, each looked at
-            accumulate()
-    except FloatingPointError as cause:
-        error = cause
-    return FloatingPointError(f"{where}: {error}{tail}")
-
-
-def _ending(done, at, config, task, interrupted):
-    """What ends the training at this place; None: nothing yet."""
-    if interrupted:
-        return interrupted[0]
-    last = config.last_step(task.steps_per_epoch)
-    return "steps" if last and at.step >= last else "minutes" if done >= 1 else None
+def _over(state, done, last):
+    """What ends the training here: "steps", "minutes", or nothing yet."""
+    return "steps" if last and state.step >= last else "minutes" if done >= 1 else None
 
 
 @no_grad()
-def _evaluate(task, at, lr, run, seed, last):
+def _evaluate(task, state, lr, run, seed, last):
     """A row of metrics. The best weights are saved, and samples at each doubling of evaluations and last."""
     task.model.eval()
     try:
-        test = task.evaluate(stream(seed, "evaluation"))
-        at.evaluations += 1
-        if at.best is None or test[task.judge] < at.best[task.judge]:
-            at.best = {"step": at.step, task.judge: test[task.judge]}
-            run.save_best(task.model.state_dict())
-        if last or at.evaluations & (at.evaluations - 1) == 0:
-            task.snapshot(run.path("samples") / f"{at.step:06}", stream(seed, "pictures"))
+        try:
+            test = finite(task.evaluate(stream(seed, "evaluation")), "in an evaluation")
+        except FloatingPointError as error:
+            raise FloatingPointError(f"train: step {state.step:,}: {error}{ADVICE}") from None
+        state.evaluations += 1
+        with run.writing():
+            if state.best is None or test[task.monitor] < state.best[task.monitor]:
+                state.best = {"step": state.step, task.monitor: test[task.monitor]}
+                run.save_best(task.model.state_dict())
+            if last or state.evaluations & (state.evaluations - 1) == 0:
+                task.samples(run.path("samples") / f"{state.step:06}", stream(seed, "pictures"))
     finally:
         task.model.train()
-    row = {"epoch": at.step / task.steps_per_epoch, "step": at.step, "lr": lr}
-    row |= {f"train_{name}": total / at.seen for name, total in at.sums.items()}
-    at.sums, at.seen = {}, 0
+    row = {"epoch": state.step / task.steps_per_epoch, "step": state.step, "lr": lr}
+    row |= {f"train_{name}": total / count for name, (total, count) in state.sums.items()}
+    state.sums = {}
     return row | {f"test_{name}": value for name, value in test.items()}
 
 
 # saving and restoring
 
 
-def _save(run, task, optimizers, averages, at):
-    """Save a checkpoint, unless a weight is not finite."""
+def _save(run, task, optimizers, averages, state):
+    """Save a checkpoint, unless a number in it is not finite."""
     arrays = {f"model.{name}": array for name, array in task.model.state_dict().items()}
     if averages:
         arrays |= {f"ema.{name}": array for name, array in averages.state_dict().items()}
+    for player, optimizer in zip(task.players, optimizers):
+        moments = optimizer.state_dict().items()
+        arrays |= {f"optimizer.{player.name}.{name}": array for name, array in moments}
     for name, array in arrays.items():
         if not np.isfinite(array).all():
-            raise FloatingPointError(
-                f"train: step {at.step:,}: {name} is not finite; what was saved before is good: "
-                "try a smaller lr, or clip"
-            )
-    for player, optimizer in zip(task.players, optimizers):
-        arrays |= {f"optimizer.{player.name}.{name}": a for name, a in optimizer.state_dict().items()}
-    run.save(arrays, dataclasses.asdict(at))
+            raise FloatingPointError(f"train: step {state.step:,}: {name} is not finite{ADVICE}")
+    with run.writing():
+        run.save(arrays, dataclasses.asdict(state))
 
 
 def _restore(run, task, optimizers, averages):
-    """The Standing of the run's last checkpoint, everything brought back from it; of a new run the start."""
+    """The TrainingState of the run's last checkpoint, and everything brought back from it; or the start."""
     try:
-        arrays, state, problems = run.load()
+        found = checkpoint.settle(run.folder)
     except FileNotFoundError:
-        _save(run, task, optimizers, averages, at := Standing())  # better to find now that it cannot be done
-        return at
-    for problem in problems:
-        warnings.warn(
-            f"{problem}; going on from the checkpoint before, of step {state['step']:,}", stacklevel=3
-        )
+        _save(run, task, optimizers, averages, state := TrainingState())  # that it cannot be done is told now
+        return state
+    step = found.state.get("step")
+    for problem in found.problems:
+        warnings.warn(f"{problem}; going on from the checkpoint before, of step {step:,}", stacklevel=3)
 
     def below(prefix):
-        return {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
+        return {n.removeprefix(prefix): array for n, array in found.arrays.items() if n.startswith(prefix)}
 
     try:
         task.model.load_state_dict(below("model."))
         for player, optimizer in zip(task.players, optimizers):
             optimizer.load_state_dict(below(f"optimizer.{player.name}."))
         if averages:
-            averages.load_state_dict(below("ema."), steps=state["step"])
-    except ValueError as error:
+            averages.load_state_dict(below("ema."), steps=step)
+        return TrainingState(**found.state)
+    except (ValueError, TypeError) as error:
         raise Damaged(
             f"{run.folder}: config.json and the checkpoint do not belong together; {error}"
         ) from error
-    return Standing(**state)
+
+
+def _rows_until(run, state):
+    """The rows of metrics up to where the training stands. Those after it, and samples, are made again."""
+    for path in run.path("samples").iterdir():
+        if path.stem.isdigit() and int(path.stem) > state.step:
+            path.unlink()
+    rows = [row for row in run.metrics() if row["step"] <= state.step]
+    if len(rows) != state.evaluations:
+        warnings.warn(
+            f"{run.path('metrics.csv')}: has {len(rows)} of {state.evaluations} rows; going on without those",
+            stacklevel=3,
+        )
+    return rows
+
+
+def _check_names(players):
+    """A player's name is part of the names in a checkpoint."""
+    names = [player.name for player in players]
+    if len(set(names)) != len(names) or any("." in name for name in names):
+        raise ValueError(f"train: expected players of different names without dots, got {names}; rename one")
 
 
 @contextlib.contextmanager
 def interruption():
     """Yield a list to which the first signal to stop is added, so that the step is finished and saved.
 
-    They are Ctrl-C, `kill`, and a terminal that is closed. A second one acts as ever.
+    They are Ctrl-C, `kill`, and a terminal that is closed. A second one does what it would have done without
+    us, and so does a first one that is still in the list at the end: it came too late to stop anything.
     """
-    interrupted = []
+    signals = []
     if threading.current_thread() is not threading.main_thread():  # only that one may handle signals
-        yield interrupted
+        yield signals
         return
-
-    def handle(number, frame):
-        interrupted.append(signal.Signals(number))
-        for kind, handler in before.items():
-            signal.signal(kind, handler)
-
     kinds = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
     before = {kind: signal.getsignal(kind) for kind in kinds}
-    before = {
-        kind: handler for kind, handler in before.items() if handler is not signal.SIG_IGN
-    }  # as by nohup
+    # What is ignored, as nohup has it, or handled by somebody else's C code stays as it is.
+    before = {kind: old for kind, old in before.items() if old not in (signal.SIG_IGN, None)}
+
+    def restore():
+        for kind, old in before.items():
+            signal.signal(kind, old)
+
+    def handle(number, frame):
+        signals.append(signal.Signals(number))
+        restore()
+
     for kind in before:
         signal.signal(kind, handle)
     try:
-        yield interrupted
+        yield signals
     finally:
-        for kind, handler in before.items():
-            signal.signal(kind, handler)
+        restore()
+    if signals:
+        signal.raise_signal(signals[0])

@@ -1,6 +1,6 @@
 """Command-line options from configuration dataclasses: name, type, default and help are those of the fields.
 
-A field's help is in its metadata: `field(default=8, metadata={"help": "dimensions of the code z"})`.
+The fields are those of `configuration.option`.
 """
 
 import argparse
@@ -9,7 +9,7 @@ import difflib
 import typing
 
 
-class Mistake(Exception):
+class Mistake(ValueError):
     """Something that the user can put right; the message says how."""
 
 
@@ -20,7 +20,7 @@ class _Parser(argparse.ArgumentParser):
         raise Mistake(message.removeprefix("argument "))
 
 
-def parse(program, argv, configs, *, recipes=None, without=()):
+def parse(program, argv, configs, *, recipes=None, sources=(), without=(), operand=None):
     """The options given in `argv`, as a dict; those not given are not in it.
 
     Args:
@@ -28,32 +28,37 @@ def parse(program, argv, configs, *, recipes=None, without=()):
         argv: what follows it.
         configs: dataclasses, whose fields are the options.
         recipes: for the help, a dict of data set -> settings that replace the fields' defaults there.
+        sources: for the help, the names that the option `data` may have beside a path.
         without: names of fields that are no options.
+        operand: a name and what it means, of an argument that is no option and may be left out.
 
     Raises:
         Mistake: an unknown option, with the nearest known one, or a value of another type.
     """
     parser = _Parser(prog=program, allow_abbrev=False, argument_default=argparse.SUPPRESS)
     known = [f for config in configs for f in dataclasses.fields(config) if f.name not in without]
+    if operand:
+        parser.add_argument(operand[0], nargs="?", help=operand[1])
     for field in known:
         kind = next(k for k in (*typing.get_args(field.type), field.type) if k is not type(None))
         choices = field.metadata.get("choices")
         text = field.metadata["help"] + (f": {', '.join(choices)}" if choices else "")
+        text += f": {', '.join(sources)}, or a path" if field.name == "data" and sources else ""
         text += _default(field, kind, recipes or {})
         if kind is bool:
-            parser.add_argument(_option(field), action="store_true", help=text)
+            parser.add_argument(_flag(field), action="store_true", help=text)
         else:
             read = _chooser(field.name, choices) if choices else READERS[kind]
-            parser.add_argument(_option(field), type=read, metavar=field.name.upper(), help=text)
+            parser.add_argument(_flag(field), type=read, metavar=field.name.upper(), help=text)
     given, rest = parser.parse_known_args(argv)
     if rest and rest[0].startswith("-"):
-        choose("option", rest[0].partition("=")[0], [_option(field) for field in known])
+        choose("option", rest[0].partition("=")[0], [_flag(field) for field in known])
     if rest:
         raise Mistake(f"expected an option, got {rest[0]!r}; {program} --help tells them")
     return vars(given)
 
 
-def _option(field):
+def _flag(field):
     """How an option is written: lr_end is --lr-end."""
     return f"--{field.name.replace('_', '-')}"
 
@@ -64,12 +69,14 @@ def _default(field, kind, recipes):
         f"{settings[field.name]} for {name}" for name, settings in recipes.items() if field.name in settings
     ]
     if by_data:
+        others = len(by_data) < len(recipes) and field.default is not None
+        by_data += [f"otherwise {field.default}"] if others else []
         return f" (default: {', '.join(by_data)})"
     return "" if kind is bool or field.default is None else f" (default: {field.default})"
 
 
-def take(config, settings):
-    """The dataclass `config` made from those entries of the dict `settings` that are its fields."""
+def from_settings(config, settings):
+    """The dataclass `config` made from those entries of `settings`, name -> value, that are its fields."""
     names = [field.name for field in dataclasses.fields(config)]
     return config(**{name: settings[name] for name in names if name in settings})
 
@@ -89,7 +96,10 @@ def choose(what, name, known):
 
 def _chooser(what, known):
     def read(text):
-        return choose(what, text, known)
+        try:
+            return choose(what, text, known)
+        except Mistake as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
 
     return read
 

@@ -18,12 +18,16 @@ time is measured between events: what passes between one operation's end and the
 latter, the Python between them included. `lap` cuts off what belongs to no operation; without it, the noise
 above would be time of the first operation. Operations on plain arrays are not told of.
 
-What runs during a walk back counts to backward: a rule; with create_graph, the operations that the rule
-consists of, under their own names; in a checkpoint, what it computes again.
+What runs during a backward pass counts to backward: a rule; with create_graph, the operations that the
+rule consists of, under their own names; in a checkpoint, what it computes again.
 
-The limit of an operation is the time that its arithmetic would take at the machine's peak (of float32), or
+Watching costs time. What the watcher does itself is measured and in no row; what it cannot measure, its being
+called and the clock being read, makes the rows longer than the step is unwatched. So the rate of the whole
+step is taken over an unwatched one.
+
+The roofline of an operation is the time that its arithmetic would take at the machine's peak (of float32), or
 its memory traffic, whichever is longer: Williams, Waterman & Patterson, Roofline (2009). The traffic is what
-a cold cache would cost, so an operation whose arrays lie in a cache may reach more than 100 % of that limit.
+a cold cache would cost, so an operation whose arrays lie in a cache may reach more than 100 % of it.
 
 Left out: how much memory is in use; arrays on a GPU, which are computed after the event that tells of them.
 """
@@ -36,10 +40,10 @@ import time
 from dataclasses import dataclass
 
 from ..autograd.modes import Observer, current_mode, observing
-from .work import backward_flops, forward_bytes, forward_flops, is_view, size
+from .work import backward_bytes, backward_flops, forward_bytes, forward_flops, gradient_flops
 
 PHASES = ("forward", "backward", "elsewhere")
-WALK, REST, WATCHING = "(walk back)", "(rest of the step)", "(the profiler)"
+PASS, REST = "(backward pass)", "(rest of the step)"
 NARROWEST = 40  # columns of a table
 
 
@@ -49,7 +53,7 @@ class Row:
 
     operation   its name; in brackets, or named by `lap`, what is no operation
     phase       "forward", "backward" or "elsewhere"
-    calls       how often it ran; in a walk back also how many of its results sent gradients on
+    calls       forward, how often it ran; backward, how many of its nodes passed gradients on
     seconds     of all calls together
     bytes       moved to and from memory, if nothing is in a cache
     flops       floating-point operations of products; other arithmetic is not counted
@@ -65,38 +69,42 @@ class Row:
 
 @dataclass(frozen=True)
 class Profile:
-    """A step, taken apart. Each figure of a row is a median over the repeats.
+    """A step, taken apart. Each figure, also of a row, is a median over the repeats.
 
-    rows         a Row for every operation and phase, the longest first
-    undisturbed  seconds of a step that nobody watched
-    repeats      how many steps were watched
-    threads      how many the kernels may run on
-    peaks        of that many: {"arithmetic": GFLOP/s, "triad": GB/s}, see kernels/machine.py
+    rows       a Row for every operation and phase, the longest first
+    unwatched  seconds of a step that nobody watched
+    profiler   seconds of a watched step that the watcher took for itself, which are in no row
+    repeats    how many steps were watched
+    threads    how many the kernels may run on
+    peaks      of that many: {"arithmetic": GFLOP/s, "triad": GB/s}, see kernels/machine.py
     """
 
     rows: list
-    undisturbed: float
+    unwatched: float
+    profiler: float
     repeats: int
     threads: int
     peaks: dict
 
     @property
     def seconds(self):
-        """The whole step, watched: the sum of all rows."""
+        """All rows together: a sum of medians, and so the time of no step in particular."""
         return sum(row.seconds for row in self.rows)
 
-    def of_limit(self, row):
+    def of_roofline(self, row):
         """The part of the machine's limit that `row` reaches, 1 for all of it; None if nothing is counted."""
         least = max(row.flops / self.peaks["arithmetic"], row.bytes / self.peaks["triad"]) / 1e9
         return least / row.seconds if least and row.seconds else None
 
     def to_dict(self):
         """All of it as plain dicts, lists and numbers, for JSON; times in seconds."""
-        rows = [dataclasses.asdict(row) | {"of_limit": self.of_limit(row)} for row in self.rows]
+        rows = [dataclasses.asdict(row) | {"of_roofline": self.of_roofline(row)} for row in self.rows]
         return dataclasses.asdict(self) | {"rows": rows, "seconds": self.seconds}
 
     def table(self, width=None):
-        """The rows as text, with totals below. Columns are left out until it fits into `width` characters.
+        """The rows as text, with totals below, in lines of at most `width` characters.
+
+        Columns are left out until it fits, and then long names are cut off at "...".
 
         Raises:
             ValueError: a width of less than 40.
@@ -111,14 +119,14 @@ class Profile:
             "share": [_percent(row.seconds / self.seconds if self.seconds else None) for row in self.rows],
             "GFLOP/s": [_rate(row.flops, row.seconds) for row in self.rows],
             "GB/s": [_rate(row.bytes, row.seconds) for row in self.rows],
-            "of limit": [_percent(self.of_limit(row)) for row in self.rows],
+            "of roofline": [_percent(self.of_roofline(row)) for row in self.rows],
         }
         width = width or _width(columns)
-        for spare in ("GB/s", "GFLOP/s", "calls", "of limit"):
+        for spare in ("GB/s", "GFLOP/s", "calls", "of roofline"):
             if _width(columns) > width:
                 del columns[spare]
         room = max(4, width - _width({name: columns[name] for name in columns if name != "operation"}) - 2)
-        columns["operation"] = [name[:room] for name in columns["operation"]]
+        columns["operation"] = [_cut(name, room) for name in columns["operation"]]
         widths = _widths(columns)
         lines = []
         for cells in [tuple(columns), *zip(*columns.values(), strict=True)]:
@@ -130,17 +138,24 @@ class Profile:
         return "\n".join(lines)
 
     def _totals(self):
-        """What stands below the table, in two lines: the times, and the speed beside the machine's."""
+        """What stands below the table, in three parts: the phases, the speed, and what watching cost."""
         parts = {p: sum(row.seconds for row in self.rows if row.phase == p) for p in PHASES}
         flops, arithmetic = sum(row.flops for row in self.rows), self.peaks["arithmetic"]
-        reached = flops / self.seconds / 1e9 if self.seconds else 0.0
+        reached = flops / self.unwatched / 1e9 if self.unwatched else 0.0
         return (
             ", ".join(f"{phase} {1e3 * seconds:.3f} ms" for phase, seconds in parts.items())
-            + f"; the step {1e3 * self.seconds:.3f} ms, unwatched {1e3 * self.undisturbed:.3f} ms",
+            + f"; all rows {1e3 * self.seconds:.3f} ms"
+            + (f", {self.seconds / self.unwatched:.1%} of the step unwatched" if self.unwatched else ""),
             f"{reached:.1f} GFLOP/s, {reached / arithmetic:.1%} of the peak; {self.threads} "
             f"thread{'s' if self.threads > 1 else ''} can do {arithmetic:.0f} GFLOP/s and move "
             f"{self.peaks['triad']:.1f} GB/s",
+            f"unwatched {1e3 * self.unwatched:.3f} ms; watched {1e3 * (self.seconds + self.profiler):.3f} "
+            f"ms, of which the profiler {1e3 * self.profiler:.3f} ms",
         )
+
+
+def _cut(name, room):
+    return name if len(name) <= room else f"{name[: room - 3]}..."
 
 
 def _percent(part):
@@ -160,14 +175,27 @@ def _width(columns):
     return sum(_widths(columns)) + 2 * (len(columns) - 1)
 
 
+@dataclass
+class _Pass:
+    """A backward pass that is under way. Passes nest, and each goes on where it was.
+
+    recorded  a graph is built: the rules' own operations are told of, and counted, one by one
+    node      order of the node that was told of last; nodes come one by one, so another order is another node
+    read      order of the node that was last seen to read its cotangent and what was kept
+    """
+
+    recorded: bool
+    node: int | None = None
+    read: int | None = None
+
+
 class _Watcher(Observer):
-    """Fills in Rows during one step, from its own making to `finish`."""
+    """Fills in Rows during one step, from its own making to `finish`; counts its `own` seconds apart."""
 
     def __init__(self, clock):
-        self.clock, self.rows = clock, {}
-        self.walks = []  # of the walks that we are in, whether a graph is built
-        self.node = self.read = None  # orders of the nodes last told of, and last seen to read what was kept
-        self.flops = {}  # order of a node -> operations of its forward
+        self.clock, self.rows, self.own = clock, {}, 0.0
+        self.passes = []  # that we are in, the innermost last
+        self.each = {}  # order of a node -> operations of each of its gradients
         self.since = clock()  # the last event, or the end of our own work on it
 
     def _row(self, operation, phase):
@@ -179,43 +207,38 @@ class _Watcher(Observer):
 
     def _go_on(self):
         self.since = self.clock()
-        own = self.rows.setdefault((WATCHING, "elsewhere"), Row(WATCHING, "elsewhere"))
-        own.calls += 1
-        own.seconds += self.since - self.entered
+        self.own += self.since - self.entered
 
     def result(self, primitive, values, attrs, out, node):
-        row = self._row(primitive.name, "backward" if self.walks else "forward")
-        flops = forward_flops(primitive, values, attrs, out)
+        row = self._row(primitive.name, "backward" if self.passes else "forward")
         row.calls += 1
-        row.bytes += forward_bytes(values, out)
-        row.flops += flops
-        if flops and node is not None:
-            self.flops[node.order] = flops
+        row.bytes += forward_bytes(primitive, values, attrs, out)
+        row.flops += forward_flops(primitive, values, attrs, out)
+        each = gradient_flops(primitive, values, attrs, out) if node is not None else 0
+        if each:
+            self.each[node.order] = each
         self._go_on()
 
     def gradient(self, node, parent, g, cotangent):
-        row = self._row(node.plan.name, "backward")
-        first, self.node = node.order != self.node, node.order
+        row, now = self._row(node.plan.name, "backward"), self.passes[-1]
+        first, now.node = node.order != now.node, node.order
         row.calls += first
-        if not self.walks[-1]:  # else the rule's own operations have been told of, and counted
-            row.flops += backward_flops(node, parent, self.flops.get(node.order, 0), first=first)
-            if not is_view(g, cotangent):  # else it was passed on as it is, and nothing moved
-                row.bytes += size(g)
-                if self.read != node.order:
-                    row.bytes += size(cotangent) + size(node.kept)
-                    self.read = node.order
+        if not now.recorded:
+            row.flops += backward_flops(node, parent, self.each.get(node.order, 0), first=first)
+            moved = backward_bytes(node, g, cotangent, first=node.order != now.read)
+            if moved:
+                row.bytes += moved
+                now.read = node.order
         self._go_on()
 
-    def walk_begins(self, create_graph):
-        self._row(WALK, "backward").calls += 1
-        self.walks.append(create_graph)
-        self.node = self.read = None
+    def backward_begins(self, create_graph):
+        self._row(PASS, "backward").calls += 1
+        self.passes.append(_Pass(create_graph))
         self._go_on()
 
-    def walk_ends(self):
-        self._row(WALK, "backward")
-        self.walks.pop()
-        self.node = self.read = None
+    def backward_ends(self):
+        self._row(PASS, "backward")
+        self.passes.pop()
         self._go_on()
 
     def lap(self, name):
@@ -223,9 +246,9 @@ class _Watcher(Observer):
         self._go_on()
 
     def finish(self):
-        """The rows, the step being over."""
+        """Whatever is left of the step, which is over, goes to a row of its own."""
         self._row(REST, "elsewhere").calls += 1
-        return self.rows
+        return self
 
 
 def lap(name):
@@ -238,7 +261,7 @@ def lap(name):
             observer.lap(name)
 
 
-def profile(step, *, repeats=5, warmup=2, threads=None, peaks=None, clock=time.perf_counter):
+def profile(step, *, repeats=5, warmup=2, peaks=None, clock=time.perf_counter):
     """Run a training step again and again, watched and unwatched in turns, and say where its time goes.
 
     Every call really trains: `step` is called `warmup + 2 * repeats` times. Watching changes nothing of what
@@ -248,44 +271,38 @@ def profile(step, *, repeats=5, warmup=2, threads=None, peaks=None, clock=time.p
         step: a function without arguments, forward and backward of one step; it may call `lap`.
         repeats: how many steps are watched, and how many not; medians are taken.
         warmup: steps before, in which kernels are compiled and memory is claimed.
-        threads: how many the kernels run on, which decides what peaks they are compared with: 1, or all that
-            there are (None).
-        peaks: what `kernels.machine.peaks` returned, where it is known; else they are measured, once.
+        peaks: what `kernels.machine.peaks` returned, where it is known; else they are measured, once, which
+            takes some 3 s and 400 MB.
         clock: a function that returns seconds.
 
     Returns:
         A Profile.
 
     Raises:
-        ValueError: `repeats` below 1, `warmup` below 0, or a number of threads that was not measured.
+        ValueError: `repeats` below 1, or `warmup` below 0.
     """
     for name, value, least in (("repeats", repeats, 1), ("warmup", warmup, 0)):
         if value < least:
             raise ValueError(f"profile: expected {name} of at least {least}, got {value}; give a larger one")
     peaks = peaks or _peaks()
-    threads = peaks["threads"] if threads is None else threads
-    if threads not in (1, peaks["threads"]):
-        raise ValueError(
-            f"profile: expected 1 thread or all {peaks['threads']}, got {threads}; set NUMBA_NUM_THREADS"
-        )
     for _ in range(warmup):
         step()
-    undisturbed, watched = [], []
+    unwatched, watched = [], []
     for _ in range(repeats):
         start = clock()
         step()
-        undisturbed.append(clock() - start)
+        unwatched.append(clock() - start)
         watcher = _Watcher(clock)
         with observing(watcher):
             step()
         watched.append(watcher.finish())
-    who = "one" if threads == 1 else "all"
     return Profile(
-        rows=sorted(_medians(watched), key=lambda row: -row.seconds),
-        undisturbed=statistics.median(undisturbed),
+        rows=sorted(_medians([watcher.rows for watcher in watched]), key=lambda row: -row.seconds),
+        unwatched=statistics.median(unwatched),
+        profiler=statistics.median(watcher.own for watcher in watched),
         repeats=repeats,
-        threads=threads,
-        peaks={name: peaks[name][who] for name in ("arithmetic", "triad")},
+        threads=peaks["threads"],
+        peaks={name: peaks[name]["all"] for name in ("arithmetic", "triad")},
     )
 
 
@@ -302,7 +319,7 @@ def _medians(steps):
 
 @functools.cache
 def _peaks():
-    """The machine's peaks, measured once, in about 0.3 s: machine.py imports Numba, so not before."""
+    """The machine's peaks, measured once: machine.py imports Numba, so not before."""
     from ..kernels import machine, most_threads
 
-    return machine.peaks(most_threads(), seconds=0.05)
+    return machine.peaks(most_threads(), seconds=0.15, megabytes=128)

@@ -1,5 +1,6 @@
 """What stderr shows while a model trains: a bar on a terminal, plain lines in a log, or nothing."""
 
+import contextlib
 import sys
 import time
 
@@ -23,8 +24,8 @@ class Silent:
     def begin(self, done):
         """The training begins, or goes on, from here."""
 
-    def step(self, loss, *, done):
-        """A step, with its training loss."""
+    def step(self, metrics, *, done):
+        """A step, with its training metrics, name -> float."""
 
     def evaluated(self, row, *, done):
         """An evaluation, with its row of metrics."""
@@ -33,14 +34,15 @@ class Silent:
 class Lines(Silent):
     """A line for an evaluation: the epoch, both losses, the rate, and the time left."""
 
-    def __init__(self, stream):
-        self.stream, self.started, self.last = stream, time.monotonic(), -EVERY
+    def __init__(self, stream, title):
+        self.stream, self.title, self.started, self.last = stream, title, time.monotonic(), -EVERY
         self.steps, self.start = 0, 0.0
 
     def begin(self, done):
+        print(self.title, file=self.stream, flush=True)
         self.started, self.start = time.monotonic(), done
 
-    def step(self, loss, *, done):
+    def step(self, metrics, *, done):
         self.steps += 1
 
     def evaluated(self, row, *, done):
@@ -64,22 +66,24 @@ class Bar(Silent):
     FORMAT = "{percentage:3.0f}% |{bar}| {desc}{remaining} left"
     PARTS = 1000  # of the whole, since a training is measured in steps or in minutes
 
-    def __init__(self, stream):
-        self.stream, self.bar, self.steps, self.test = stream, None, 0, ""
+    def __init__(self, stream, title):
+        self.stream, self.title, self.bar, self.steps, self.test = stream, title, None, 0, ""
 
     def begin(self, done):
+        print(self.title, file=self.stream)
         start = int(done * self.PARTS)
         self.started = time.monotonic()
         self.bar = optional("tqdm").tqdm(
             total=self.PARTS, initial=start, file=self.stream, bar_format=self.FORMAT, dynamic_ncols=True
         )
 
-    def step(self, loss, *, done):
+    def step(self, metrics, *, done):
         self.steps += 1
         parts = int(done * self.PARTS) - self.bar.n
         if parts > 0 or self.steps == 1:
             rate = self.steps / max(time.monotonic() - self.started, 1e-9)
-            self.bar.set_description_str(f"loss {loss:.4g}{self.test}, {_rate(rate)}, ", refresh=False)
+            losses = ", ".join(f"{value:.4g}" for name, value in metrics.items() if name.endswith("loss"))
+            self.bar.set_description_str(f"loss {losses}{self.test}, {_rate(rate)}, ", refresh=False)
             self.bar.update(parts)
 
     def evaluated(self, row, *, done):
@@ -89,6 +93,24 @@ class Bar(Silent):
     def __exit__(self, *error):
         if self.bar is not None:
             self.bar.close()
+
+
+class _Forgiving:
+    """A stream on which nobody may be listening any more: no reason to stop a training."""
+
+    def __init__(self, stream):
+        self.stream = stream
+
+    def __getattr__(self, name):
+        return getattr(self.stream, name)
+
+    def write(self, text):
+        with contextlib.suppress(OSError, ValueError):
+            self.stream.write(text)
+
+    def flush(self):
+        with contextlib.suppress(OSError, ValueError):
+            self.stream.flush()
 
 
 def _losses(row):
@@ -108,8 +130,11 @@ def _duration(seconds):
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}" if minutes else f"{rest} s"
 
 
-def progress(*, quiet=False):
-    """The one that suits: nothing when `quiet`, a bar when stderr is a terminal, plain lines otherwise."""
-    if quiet:
+def progress(title, *, quiet=False):
+    """The one that suits: nothing when `quiet`, a bar when stderr is a terminal, plain lines otherwise.
+
+    `title` is a line that is shown when the training begins.
+    """
+    if quiet or sys.stderr is None:
         return Silent()
-    return Bar(sys.stderr) if sys.stderr.isatty() else Lines(sys.stderr)
+    return (Bar if sys.stderr.isatty() else Lines)(_Forgiving(sys.stderr), title)

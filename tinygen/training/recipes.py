@@ -1,19 +1,16 @@
 """What can be trained, on what, and with which settings unless told otherwise: a task for each family.
 
-A recipe is a class of tasks (task.py) that also knows how to begin: the dataclass of its model's sizes, the
-settings that are good for each data set, and how data become a model and a task.
+See task.py for what a task is.
 """
 
-import hashlib
 import math
 from typing import ClassVar
 
-import numpy as np
-
 from .. import data
 from ..models import VAE, VAEConfig
-from . import gallery, plots
-from .options import take
+from . import plots, vae_pictures
+from .options import from_settings
+from .profile import lap
 from .streams import stream
 from .task import Player, means
 
@@ -21,15 +18,16 @@ from .task import Player, means
 class VAETask:
     """A VAE on images, any of data.IMAGES or a file or folder of images."""
 
-    sizes, derived = VAEConfig, {"inputs"}  # the model's configuration, and what of it the data decide
+    model_config, derived = VAEConfig, ("inputs",)
     sources = data.IMAGES
     settings: ClassVar = {
         "digits": {"hidden": 128, "latent": 8, "epochs": 400, "batch": 100, "lr": 3e-3},
         "mnist": {"hidden": 400, "latent": 20, "epochs": 10, "batch": 128, "lr": 1e-3},  # PyTorch's example
         "sprites": {"hidden": 512, "latent": 10, "epochs": 40, "batch": 64, "lr": 2e-3, "schedule": "cosine"},
     }
-    otherwise: ClassVar = {"hidden": 400, "latent": 20, "epochs": 20, "batch": 128, "lr": 1e-3}
-    judge, unit = "loss", "nats an image"
+    by_path: ClassVar = {"hidden": 400, "latent": 20, "epochs": 20, "batch": 128, "lr": 1e-3}
+    monitor, unit = "loss", "nats an image"
+    at_once = 500  # images of an evaluation that are computed together; which noise they get depends on it
 
     def __init__(self, model, shape):
         self.model, self.shape = model, shape
@@ -37,23 +35,24 @@ class VAETask:
 
     @staticmethod
     def load(source):
-        """The data: a dict of arrays, and what config.json says of them."""
         (train, _), (test, labels) = data.load_images(source)
         arrays = {"train": train, "test": test} | ({} if labels is None else {"labels": labels})
         return arrays, {"shape": list(train.shape[1:]), "train": len(train), "test": len(test)}
 
     @classmethod
-    def fitted(cls, settings, about):
-        """The sizes of a model for such data."""
-        return take(cls.sizes, {**settings, "inputs": math.prod(about["shape"])})
+    def config_for(cls, settings, data_info):
+        return from_settings(cls.model_config, {**settings, "inputs": math.prod(data_info["shape"])})
 
     @classmethod
-    def make(cls, sizes, about, *, rng):
-        """A task with a new model, as yet without data: enough to draw samples."""
-        return cls(VAE(sizes, rng=rng), tuple(about["shape"]))
+    def make(cls, config, data_info, *, rng):
+        return cls(VAE(config, rng=rng), tuple(data_info["shape"]))
 
-    def give(self, arrays, config):
-        """Add the data."""
+    @staticmethod
+    def check(data_info, other):
+        if data_info["shape"] != other["shape"]:
+            raise ValueError(f"expected images of shape {data_info['shape']}, got {other['shape']}")
+
+    def set_data(self, arrays, config):
         self.train, self.test = (arrays[name].reshape(len(arrays[name]), -1) for name in ("train", "test"))
         labels = arrays.get("labels")
         self.labels = (
@@ -67,32 +66,28 @@ class VAETask:
 
     def loss(self, batch, rng):
         (x,) = batch
-        loss, reconstruction, kl = self.model.loss(x, self.model.noise(len(x), rng=rng))
+        eps = self.model.noise(len(x), rng=rng)
+        lap("(noise)")
+        loss, reconstruction, kl = self.model.loss(x, eps)
         return loss, {"reconstruction": reconstruction, "kl": kl}
 
     def evaluate(self, rng):
-        return means(self.loss, data.in_order(self.test, size=500), rng)
+        return means(self.players[0], data.in_order(self.test, size=self.at_once), rng)
 
-    def snapshot(self, path, rng):
-        self.sample(path.with_suffix(".png"), count=gallery.SIDE**2, rng=rng)
+    def samples(self, path, rng):
+        self.sample(path, count=vae_pictures.SIDE**2, rng=rng)
 
     def sample(self, path, *, count, rng):
-        """Draw `count` images into one picture."""
-        plots.save_panels([gallery.sample_panel(self.model, self.shape, count=count, rng=rng)], path)
+        path = path.with_name(f"{path.name}.png")
+        panel = vae_pictures.sample_panel(self.model, self.shape, count=count, rng=rng)
+        plots.save_panels([panel], path)
+        return path
 
-    def portrait(self, run, rng):
+    def final_samples(self, run, rng):
         images = self.test.reshape(-1, *self.shape)
-        plots.save_panels(gallery.panels(self.model, images, self.labels, rng=rng), run.path("samples.png"))
+        panels = vae_pictures.panels(self.model, images, self.labels, rng=rng)
+        plots.save_panels(panels, run.path("samples.png"))
         return run.path("samples.png")
 
 
 MODELS = {"vae": VAETask}
-
-
-def fingerprint(arrays):
-    """The SHA-256 of a dict of arrays: whether data are still what a run began with."""
-    sha = hashlib.sha256()
-    for name in sorted(arrays):
-        sha.update(f"{name} {arrays[name].dtype.str} {arrays[name].shape}".encode())
-        sha.update(np.ascontiguousarray(arrays[name]).reshape(-1).view(np.uint8).data)
-    return sha.hexdigest()

@@ -31,36 +31,29 @@ def page(title, lead, parts):
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>'
         '<meta name="viewport" content="width=device-width">'
         f'<style>{STYLE}</style><h1>{html.escape(title)}</h1><p class="lead">{html.escape(lead)}</p>{body}\n'
-    ).encode()
+    ).encode("utf-8", "replace")
 
 
-def report(run, *, lead, portrait, profile=None):
+def report(run, *, lead, samples, profile=None):
     """The page of a run as bytes: its figures, curves, samples over time, configuration, and where time goes.
 
     Args:
         run: a Run that has been trained.
         lead: the line below the title.
-        portrait: the path of the picture (or text) that stands for it.
+        samples: the path of the picture (or text) of the end.
         profile: a table of a step's operations as text, or None.
     """
     rows = run.metrics()
-    parts = [(None, picture(portrait)), ("Curves", picture(run.path("curves.png")))]
+    parts = [(None, picture(samples)), ("Curves", picture(run.path("curves.png")))]
     parts += [("Figures of the last evaluation", _figures(rows[-1]))] if rows else []
-    samples = sorted(run.path("samples").iterdir())
-    parts.append(
-        (
-            "Samples over time",
-            '<div class="row">'
-            + "".join(picture(p, f"after {int(p.stem):,} steps") for p in samples)
-            + "</div>",
-        )
-    )
+    earlier = [path for path in run.path("samples").iterdir() if path.stem.isdigit()]
+    earlier.sort(key=lambda path: int(path.stem))
+    pictures = "".join(picture(path, f"after {int(path.stem):,} steps") for path in earlier)
+    parts.append(("Samples over time", f'<div class="row">{pictures}</div>'))
     config = run.config()
-    groups = [(name, value) for name, value in config.items() if isinstance(value, dict)]
+    groups = [value for value in config.values() if isinstance(value, dict)]
     plain = {name: value for name, value in config.items() if not isinstance(value, dict)}
-    tables = [
-        _table({k: v for k, v in group.items() if v is not None}) for _, group in (("", plain), *groups)
-    ]
+    tables = [_table({k: v for k, v in group.items() if v is not None}) for group in (plain, *groups)]
     parts.append(("Configuration", f'<div class="columns">{"".join(tables)}</div>'))
     if profile:
         parts.append(("Operations of a step", f"<pre>{html.escape(profile)}</pre>"))

@@ -13,13 +13,15 @@ runs/NAME/config.json               what is needed to repeat the run
 import contextlib
 import csv
 import io
-import itertools
 import json
+from itertools import count
 from pathlib import Path
+from shlex import quote
 
 from ..durable import locked, sweep, write
 from ..extras import optional
 from . import checkpoint
+from .checkpoint import Damaged
 
 BEST = "best.safetensors"
 
@@ -28,11 +30,11 @@ class Run:
     """The folder of one run. `Run.create` makes a new one, `Run.open` finds one that is there."""
 
     def __init__(self, folder):
-        self.folder = Path(folder)
+        self.folder, self._is_alone = Path(folder), False
 
     @classmethod
-    def create(cls, out, *, prefix, name=None):
-        """Make the folder `out/name`; without a name, the first of prefix-1, prefix-2, ... that is free.
+    def create(cls, out, config, *, prefix, name=None):
+        """Make the folder `out/name` with a config.json; without a name, the first free one of prefix-1, ...
 
         Raises:
             FileExistsError: there is a run of that name; nothing is ever overwritten.
@@ -40,33 +42,12 @@ class Run:
             OSError: the folder cannot be made.
             MissingLibrary: one that a run needs later is not installed.
         """
-        for library in ("safetensors.numpy", "matplotlib.figure", "tqdm"):
-            optional(library)  # what is missing is better told now than after hours of training
+        check_libraries()
         if name is not None and (name in ("", ".", "..") or Path(name).name != name):
             raise ValueError(f"name: expected a plain folder name, got {name!r}; --out names the one around")
-        out = Path(out)
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OSError(
-                f"{out}: no folder can be made here ({error.strerror}); choose another --out"
-            ) from error
-        for candidate in [name] if name is not None else (f"{prefix}-{i}" for i in itertools.count(1)):
-            folder = out / candidate
-            try:
-                folder.mkdir()  # itself the test for what is free: two runs that start at once differ
-                break
-            except FileExistsError as error:
-                if name is not None:
-                    raise FileExistsError(
-                        f"{folder}: there is such a run; choose another --name, "
-                        f"or go on with it: tinygen train --resume {folder}"
-                    ) from error
-            except OSError as error:
-                raise OSError(
-                    f"{out}: no run can be made here ({error.strerror}); choose another --out"
-                ) from error
-        return cls(folder)
+        run = cls(first_free(out, [name] if name is not None else (f"{prefix}-{i}" for i in count(1))))
+        run.save_config(config)
+        return run
 
     @classmethod
     def open(cls, folder):
@@ -90,21 +71,39 @@ class Run:
         """Be the only one who trains in this folder during the block; what a killed one left is removed.
 
         Raises:
-            OSError: another process trains here, or, at any time in the block, a file cannot be written. What
-                was saved before stays.
+            OSError: another process trains here, or the folder cannot be written.
         """
-        try:
-            with locked(self.path(".lock")):
-                self.path("samples").mkdir(exist_ok=True)
-                sweep(self.folder)
-                sweep(self.path("samples"))
+        if self._is_alone:
+            yield
+            return
+        with contextlib.ExitStack() as held:
+            try:
+                with self.writing():
+                    held.enter_context(locked(self.path(".lock")))
+                    self.path("samples").mkdir(exist_ok=True)
+                    sweep(self.folder)
+                    sweep(self.path("samples"))
+            except BlockingIOError as error:
+                raise BlockingIOError(
+                    f"{self.folder}: another process is training here; let it end"
+                ) from error
+            self._is_alone = True
+            try:
                 yield
-        except BlockingIOError as error:
-            raise BlockingIOError(f"{self.folder}: another process is training here; let it end") from error
+            finally:
+                self._is_alone = False
+
+    @contextlib.contextmanager
+    def writing(self):
+        """In the block, an OSError says that this folder cannot be written, and what to do."""
+        try:
+            yield
+        except BlockingIOError:
+            raise
         except OSError as error:
             raise OSError(
-                f"{self.folder}: cannot be written ({error.strerror or error}); what was saved before is "
-                f"intact: put that right, and go on with: tinygen train --resume {self.folder}"
+                f"{error.filename or self.folder}: cannot be written ({error.strerror or error}); what was "
+                f"saved before is intact: mend that, then: tinygen train --resume {quote(str(self.folder))}"
             ) from error
 
     # configuration
@@ -122,7 +121,7 @@ class Run:
         path = self.path("config.json")
         try:
             return json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{path}: expected JSON as `tinygen train` writes it; {error}") from error
 
     # metrics
@@ -131,25 +130,33 @@ class Run:
         """The rows of metrics.csv, dicts of numbers; none as long as there is no such file.
 
         Raises:
-            ValueError: it is not as it was written.
+            Damaged: it is not as it was written.
         """
         path = self.path("metrics.csv")
         if not path.is_file():
             return []
         try:
-            rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")), strict=True))
-            return [{name: float(value) for name, value in row.items()} for row in rows]
-        except (ValueError, TypeError, csv.Error) as error:
-            raise ValueError(
-                f"{path}: expected a table of numbers as `tinygen train` writes it; {error}"
+            table = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")), strict=True)
+            rows = [{name: _number(text) for name, text in row.items() if text != ""} for row in table]
+            if not {"epoch", "step"} <= set(table.fieldnames or ()):
+                raise ValueError("without the columns epoch and step")
+            return rows
+        except (ValueError, TypeError, AttributeError, csv.Error) as error:
+            raise Damaged(
+                f"{path}: expected a table of numbers as `tinygen train` writes it, got another "
+                f"({error}); delete it to go on without"
             ) from error
 
     def save_metrics(self, rows):
-        """Write metrics.csv from rows, dicts of numbers with the same keys; seven digits of each are kept."""
+        """Write metrics.csv from rows, dicts of numbers; whole numbers exactly, of others seven digits."""
         text = io.StringIO()
-        table = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
+        names = dict.fromkeys(name for row in rows for name in row)
+        table = csv.DictWriter(text, fieldnames=list(names), restval="", lineterminator="\n")
         table.writeheader()
-        table.writerows({key: f"{value:.7g}" for key, value in row.items()} for row in rows)
+        table.writerows(
+            {name: str(value) if isinstance(value, int) else f"{value:.7g}" for name, value in row.items()}
+            for row in rows
+        )
         write(self.path("metrics.csv"), text.getvalue().encode())
 
     # what was learned
@@ -159,12 +166,12 @@ class Run:
         checkpoint.save(self.folder, arrays, state)
 
     def load(self):
-        """The arrays and the state of the last whole checkpoint, and what is wrong with a newer one."""
+        """The last Checkpoint that is whole."""
         return checkpoint.load(self.folder)
 
     def save_best(self, weights):
         """Write best.safetensors from a dict of name -> array."""
-        write(self.path(BEST), checkpoint.packed(weights))
+        write(self.path(BEST), checkpoint.packed(weights)[0])
 
     def weights(self, which="last"):
         """The model's weights, name -> array: "last" or "best". The averaged ones, where the run averages.
@@ -177,9 +184,48 @@ class Run:
             if not self.path(BEST).is_file():
                 raise FileNotFoundError(f"{self.path(BEST)}: no evaluation has been saved; choose the last")
             return checkpoint.unpacked(self.path(BEST))[0]
-        arrays = self.load()[0]
+        arrays = self.load().arrays
         own, averaged = (
             {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
             for prefix in ("model.", "ema.")
         )
         return own | averaged
+
+
+def check_libraries():
+    """Find out now, and not after hours of training, whether a library is missing.
+
+    Raises:
+        MissingLibrary: one that a training needs is not installed.
+    """
+    for library in ("safetensors.numpy", "PIL.Image", "matplotlib.figure", "tqdm"):
+        optional(library)
+
+
+def first_free(out, names):
+    """Make the first folder of `names` in `out` that is not there yet, and return its path.
+
+    Raises:
+        FileExistsError: all are there.
+        OSError: none can be made.
+    """
+    try:
+        Path(out).mkdir(parents=True, exist_ok=True)
+        for name in names:
+            folder = Path(out, name)
+            with contextlib.suppress(FileExistsError):
+                folder.mkdir()  # itself the test for what is free: two runs that start at once differ
+                return folder
+    except OSError as error:
+        raise OSError(
+            f"{out}: no folder can be made here ({error.strerror}); choose another --out"
+        ) from error
+    raise FileExistsError(
+        f"{folder}: there is such a run; choose another --name, "
+        f"or go on: tinygen train --resume {quote(str(folder))}"
+    )
+
+
+def _number(text):
+    """A cell of metrics.csv."""
+    return int(text) if text.lstrip("-").isdigit() else float(text)

@@ -7,13 +7,15 @@ from .. import __version__
 from ..autograd import no_grad
 from ..durable import write
 from . import plots
+from .checkpoint import digest
 from .config import TrainingConfig
 from .loop import train
-from .options import choose, take
+from .options import choose, from_settings
 from .profile import lap, profile
-from .recipes import MODELS, fingerprint
+from .recipes import MODELS
 from .report import report
-from .runs import Run
+from .runs import Run, check_libraries
+from .step import take_step
 from .streams import stream
 
 LENGTHS = ("steps", "epochs", "minutes")
@@ -38,17 +40,15 @@ class Session:
             ValueError: a setting, or the data, are not what they should be.
             OSError: the data cannot be found, or no folder be made.
         """
-        task, config, about = prepared(model, given)
-        run = Run.create(out, name=name, prefix=f"{model}-{Path(config.data).stem}")
-        run.save_config(
-            {
-                "tinygen": __version__,
-                "model": model,
-                model: dataclasses.asdict(task.model.config),
-                "data": about,
-                "training": dataclasses.asdict(config),
-            }
-        )
+        task, config, data_info = prepared(model, given)
+        saved = {
+            "tinygen": __version__,
+            "model": model,
+            model: dataclasses.asdict(task.model.config),
+            "data": data_info,
+            "training": dataclasses.asdict(config),
+        }
+        run = Run.create(out, saved, name=name, prefix=f"{model}-{Path(config.data).stem}")
         return cls(run, task, config)
 
     @classmethod
@@ -63,6 +63,7 @@ class Session:
             ValueError: the run, or its data, are not what they were.
             OSError: the run or the data cannot be found.
         """
+        check_libraries()
         run = Run.open(folder)
         task, saved = rebuilt(run)
         settings = dict(saved["training"])
@@ -70,27 +71,48 @@ class Session:
             settings |= {**dict.fromkeys(LENGTHS), **lengths}
         config = TrainingConfig(**settings)
         add_data(run, task, config, saved["data"])
-        if lengths:
-            run.save_config({**saved, "training": dataclasses.asdict(config)})
         return cls(run, task, config)
 
     def train(self, progress=None):
-        """Train to the end, or until a signal; then what ended it, and where the training stands."""
-        return train(self.task, self.config, run=self.run, progress=progress)
+        """Train to the end, or until a signal; results and errors are those of `loop.train`.
 
-    def lead(self, at):
-        """A Standing in words."""
-        return f"{at.step / self.task.steps_per_epoch:.4g} epochs, {at.step:,} steps, {at.seconds:.1f} s"
+        A new length is written into config.json once nothing speaks against it.
+        """
+        with self.run.alone():
+            saved, new = self.run.config(), dataclasses.asdict(self.config)
+            return train(
+                self.task,
+                self.config,
+                run=self.run,
+                progress=progress,
+                begun=lambda: saved["training"] == new or self.run.save_config({**saved, "training": new}),
+            )
+
+    def lead(self, state):
+        """A TrainingState in words."""
+        epochs = state.step / self.task.steps_per_epoch
+        return f"{epochs:.4g} epochs, {state.step:,} steps, {state.seconds:.1f} s"
 
     def finish(self, lead):
-        """Draw the curves, the portrait and the report of a run that is trained; the path of the portrait."""
-        plots.save_curves(self.run.metrics(), self.run.path("curves.png"), unit=self.task.unit)
-        self.task.model.eval()
-        portrait = self.task.portrait(self.run, stream(self.config.seed, "pictures"))
-        self.task.model.train()
-        table = profile(one_step(self.task, self.config), repeats=3).table(110)
-        write(self.run.path("report.html"), report(self.run, lead=lead, portrait=portrait, profile=table))
-        return portrait
+        """Draw curves, last samples and the report of a run that is trained; the path of the samples.
+
+        Args:
+            lead: the line below the report's title.
+
+        Raises:
+            OSError: the folder cannot be written, or another process trains there.
+        """
+        with self.run.alone(), self.run.writing():
+            rows = self.run.metrics()
+            if rows:
+                plots.save_curves(rows, self.run.path("curves.png"), unit=self.task.unit)
+            self.task.model.eval()
+            samples = self.task.final_samples(self.run, stream(self.config.seed, "pictures"))
+            self.task.model.train()
+            table = profile(one_step(self.task, self.config), repeats=3).table(110)
+            page = report(self.run, lead=lead, samples=samples, profile=table)
+            write(self.run.path("report.html"), page)
+        return samples
 
 
 def prepared(model, given):
@@ -101,26 +123,30 @@ def prepared(model, given):
         given: a dict of settings, which replace the recipe's.
 
     Returns:
-        The task, its TrainingConfig, and what config.json says of the data.
+        The task, its TrainingConfig, and what config.json says of the data, a dict.
 
     Raises:
         ValueError, OSError: as for `Session.begin`.
     """
-    recipe = MODELS[model]
+    recipe = MODELS[choose("model", model, MODELS)]
+    known = [f.name for kind in (TrainingConfig, recipe.model_config) for f in dataclasses.fields(kind)]
+    for name in given:
+        choose("setting", name, [name for name in known if name not in recipe.derived])
     source = given.get("data", next(iter(recipe.settings)))
     if source not in recipe.sources:
-        if not Path(source).exists():
+        if not source or not Path(source).exists():
             choose("data set", source, recipe.sources)
         source = str(Path(source).resolve())  # a run may be resumed from another folder
-    settings = dict(recipe.settings.get(source, recipe.otherwise))
+    settings = dict(recipe.settings.get(source, recipe.by_path))
     if any(given.get(name) is not None for name in LENGTHS):
         settings |= dict.fromkeys(LENGTHS)  # what the user says of the length is all there is
     settings |= {**given, "data": source}
-    config = take(TrainingConfig, settings)
-    arrays, about = recipe.load(source)
-    task = recipe.make(recipe.fitted(settings, about), about, rng=stream(config.seed, "weights"))
-    task.give(arrays, config)
-    return task, config, {**about, "sha256": fingerprint(arrays)}
+    config = from_settings(TrainingConfig, settings)
+    arrays, data_info = recipe.load(source)
+    model_config = recipe.config_for(settings, data_info)
+    task = recipe.make(model_config, data_info, rng=stream(config.seed, "weights"))
+    task.set_data(arrays, config)
+    return task, config, {**data_info, "sha256": digest(arrays)}
 
 
 def rebuilt(run):
@@ -132,10 +158,12 @@ def rebuilt(run):
     saved = run.config()
     try:
         recipe = MODELS[saved["model"]]
-        sizes = recipe.sizes(**saved[saved["model"]])
-        task = recipe.make(sizes, saved["data"], rng=stream(saved["training"]["seed"], "weights"))
+        model_config = recipe.model_config(**saved[saved["model"]])
         TrainingConfig(**saved["training"])
-    except (KeyError, TypeError) as error:
+        if recipe.config_for(saved[saved["model"]], saved["data"]) != model_config:
+            raise ValueError("sizes of model and data that do not fit together")
+        task = recipe.make(model_config, saved["data"], rng=stream(saved["training"]["seed"], "weights"))
+    except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"{run.path('config.json')}: expected what `tinygen train` writes, got another file ({error!r})"
         ) from error
@@ -151,67 +179,68 @@ def trained(folder, which="last"):
     """
     run = Run.open(folder)
     task, saved = rebuilt(run)
-    task.model.load_state_dict(run.weights(which))
+    try:
+        task.model.load_state_dict(run.weights(which))
+    except ValueError as error:
+        raise type(error)(f"{run.folder}: {error}" if str(run.folder) not in str(error) else error) from error
     task.model.eval()
     return run, task, saved
 
 
-def add_data(run, task, config, about):
+def add_data(run, task, config, data_info):
     """Give a task the data that its run began with.
 
     Raises:
         ValueError: they are not the same any more.
     """
     arrays, _ = task.load(config.data)
-    if fingerprint(arrays) != about.get("sha256"):
+    if digest(arrays) != data_info.get("sha256"):
         raise ValueError(
             f"{run.folder}: the data {config.data} are not those that this run began with; "
             "bring those back, or begin a new run"
         )
-    task.give(arrays, config)
+    task.set_data(arrays, config)
 
 
+@no_grad()
 def evaluated(folder, which="last", source=None):
-    """Figures of a trained model on data that it was not trained on; and its task.
+    """Measure a trained model on data that it was not trained on.
 
     Args:
         folder: of the run.
         which: "last" or "best", see `Run.weights`.
         source: other data than those of the run, a name or a path.
 
+    Returns:
+        metrics: name -> float.
+        task: with the data and the model.
+
     Raises:
-        ValueError, FileNotFoundError: as for `trained`; or the data have not the shape that the model takes.
+        ValueError, FileNotFoundError: as for `trained`; or the data are not like those it was trained on.
     """
     run, task, saved = trained(folder, which)
     config = TrainingConfig(**saved["training"])
     if source is None:
         add_data(run, task, config, saved["data"])
     else:
-        arrays, about = task.load(source)
-        if about["shape"] != saved["data"]["shape"]:
-            raise ValueError(
-                f"{source}: expected images of {saved['data']['shape']}, got {about['shape']}; "
-                f"give data like {config.data}"
-            )
-        task.give(arrays, config)
-    with no_grad():
-        return task.evaluate(stream(config.seed, "evaluation")), task
+        if source not in task.sources and not Path(source).exists():
+            choose("data set", source, task.sources)
+        arrays, data_info = task.load(source)
+        try:
+            task.check(saved["data"], data_info)
+        except ValueError as error:
+            raise ValueError(f"{source}: {error}; give data like {config.data}") from error
+        task.set_data(arrays, config)
+    return task.evaluate(stream(config.seed, "evaluation")), task
 
 
 def one_step(task, config):
-    """A function that does one training step, and changes no weight: for the profiler."""
+    """A function that does a training's first step, again and again, with lr 0 so that no weight changes."""
     optimizers = [config.make_optimizer(player.module.parameters()) for player in task.players]
 
     def step():
         batch = task.batch(0)
         lap("(minibatch)")
-        for turn, (player, optimizer) in enumerate(zip(task.players, optimizers)):
-            optimizer.zero_grad()
-            loss, _ = player.loss(batch, stream(config.seed, "noise", 0, turn))
-            loss.backward()
-            lap("(rest)")
-            optimizer.lr = 0.0
-            optimizer.step()
-            lap("(optimizer)")
+        take_step(task, optimizers, batch, config, 0, lr=0.0)
 
     return step

@@ -1,60 +1,92 @@
-"""A task: what a model is trained to do. The loop knows tasks; each family of models has one in recipes.py.
+"""A task: what a model is trained to do. The loop knows nothing else of a model; recipes.py has the tasks.
 
-model            the nn.Module whose parameters and buffers are saved, players' networks and all
-players          those who learn, in turn, at every step: one, or for a GAN two
-steps_per_epoch  minibatches in a pass over the data
-batch(step)      the minibatch of a step, a tuple of arrays with one row an example
-evaluate(rng)    figures on data that is not trained on, name -> float
-judge            the figure of `evaluate` that says which weights are best: the lower, the better
-unit             of the losses, such as "nats an image"
-snapshot(path, rng)   leave what the model makes now in a file, path plus .png or .txt
-portrait(run, rng)    the pictures of the end; the paths of the files, the first of which stands for the run
+For the loop (loop.py), a task has
+
+    model            the nn.Module whose parameters and buffers are saved, all players' networks in it
+    players          the networks that are trained, in this order, at every step: one, or for a GAN two
+    steps_per_epoch  minibatches in a pass over the data, a number that may be a fraction
+    batch(step)      the minibatch of a step, a tuple of arrays with one row an example
+    evaluate(rng)    metrics on data that it is not trained on, name -> number; all noise drawn from `rng`
+    monitor          the metric of `evaluate` by which the best weights are known: the lower, the better
+    unit             of the losses, such as "nats an image"
+    samples(path, rng)   write what the model makes now into a file: `path` with .png or .txt added
+
+and for the command line (session.py, cli.py), whose class it is made of, besides
+
+    model_config, derived   the dataclass of the model's sizes; which of its fields the data decide
+    sources, settings       the data sets by name; for each, the settings that are good there
+    by_path                 the settings for data by path
+    load(source)            arrays by name, and what config.json says of them, a dict
+    config_for(settings, data_info)   the model_config for such data
+    make(config, data_info, rng=)     a task with a new model, as yet without data
+    set_data(arrays, config)          gives it the data
+    check(data_info, other)           refuses data of another kind than it was trained on
+    sample(path, count=, rng=)        writes what the model makes into a file
+    final_samples(run, rng)           the picture of the end, as the path of its file
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from .. import nn
 
 
+def rows(batch):
+    """How many examples a minibatch has."""
+    return len(batch[0])
+
+
 @dataclass(frozen=True)
 class Player:
-    """Parameters, and the loss that they go down on.
+    """A network, and the loss that it learns by.
 
     name     such as "model" or "discriminator"
     module   whose parameters move
-    loss     (batch, rng) -> the loss, a scalar Tensor that is a mean over the batch, and other figures to
-             show, name -> scalar. All noise is drawn from `rng`.
+    loss     (batch, rng) -> the loss, a scalar Tensor that is a mean over the batch, and other metrics,
+             name -> scalar. All noise is drawn from `rng`.
+    weight   batch -> what the mean is over: rows, or for instance tokens that count
     """
 
     name: str
     module: nn.Module
     loss: Callable
+    weight: Callable = rows
 
 
-def means(loss, batches, rng):
-    """The means of a loss and its figures over batches, name -> float: what `evaluate` usually is.
+def means(player, batches, rng):
+    """The means of a player's loss and metrics over batches, name -> float: what `evaluate` usually is.
 
     Raises:
         FloatingPointError: one of them is not finite.
     """
-    sums, seen = {}, 0
+    sums, total = {}, 0
     for batch in batches:
-        seen += len(batch[0])
-        for name, value in figures(loss(batch, rng), "in an evaluation").items():
-            sums[name] = sums.get(name, 0.0) + value * len(batch[0])
-    return {name: total / seen for name, total in sums.items()}
+        weight = player.weight(batch)
+        total += weight
+        for name, value in metrics_of(player.loss(batch, rng), "in an evaluation").items():
+            sums[name] = sums.get(name, 0.0) + value * weight
+    return {name: value / total for name, value in sums.items()}
 
 
-def figures(answer, where):
-    """What a loss returned, as a dict of floats.
+def metrics_of(answer, where):
+    """What a loss returned, as a dict of floats; `where` is told in the error.
 
     Raises:
-        FloatingPointError: one is not finite.
+        FloatingPointError: one of them is not finite.
     """
     loss, others = answer
-    found = {"loss": float(loss)} | {name: float(value) for name, value in others.items()}
+    return finite({"loss": loss} | others, where)
+
+
+def finite(metrics, where):
+    """Metrics, name -> number or scalar Tensor, as floats.
+
+    Raises:
+        FloatingPointError: one of them is not finite.
+    """
+    found = {name: float(value) for name, value in metrics.items()}
     for name, value in found.items():
-        if not abs(value) < float("inf"):
-            raise FloatingPointError(f"{where}: expected finite losses, got {name} = {value}")
+        if not math.isfinite(value):
+            raise FloatingPointError(f"{where}: expected finite numbers, got {name} = {value}")
     return found

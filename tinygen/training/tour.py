@@ -2,15 +2,15 @@
 
 import html
 import itertools
-import math
-import sys
-from dataclasses import dataclass, field
-from pathlib import Path
+import signal
+from dataclasses import dataclass
 
+from ..configuration import check, option
 from ..durable import write
 from .progress import progress
 from .recipes import MODELS
 from .report import page, picture
+from .runs import first_free
 from .session import LENGTHS, Session
 
 # model, data, what the page says of it
@@ -42,13 +42,12 @@ ONWARD = [
 class TourOptions:
     """How the tour is made."""
 
-    minutes: float = field(default=1.0, metadata={"help": "train each model for at most so long"})
-    out: str = field(default="runs", metadata={"help": "folder that holds runs"})
-    quiet: bool = field(default=False, metadata={"help": "show no progress, and print the page's path only"})
+    minutes: float = option(1.0, "train each model for at most so long", above=0)
+    out: str = option("runs", "folder that holds runs")
+    quiet: bool = option(False, "show no progress, and print the page's path only")
 
     def __post_init__(self):
-        if not 0 < self.minutes < math.inf:
-            raise ValueError(f"minutes: expected a number above 0, got {self.minutes}")
+        check(self)
 
 
 def tour(options):
@@ -57,50 +56,34 @@ def tour(options):
     Raises:
         OSError: the folder cannot be made or written.
     """
-    folder = _new_folder(Path(options.out))
-    done, ending = [], None
+    folder = first_free(options.out, (f"tour-{number}" for number in itertools.count(1)))
+    done, stopped = [], None
     for number, stop in enumerate(STOPS, start=1):
         model, data, _ = stop
-        if not options.quiet:
-            print(f"tour {number}/{len(STOPS)}: {model} on {data}", file=sys.stderr)
         usual = MODELS[model].settings[data]
         lengths = {name: usual[name] for name in LENGTHS if name in usual} | {"minutes": options.minutes}
         session = Session.begin(model, {"data": data, **lengths}, out=folder, name=f"{model}-{data}")
-        with progress(quiet=options.quiet) as shown:
-            ending, at = session.train(shown)
-        if isinstance(ending, int):  # a signal
+        title = f"tour {number}/{len(STOPS)}: {model} on {data}"
+        with progress(title, quiet=options.quiet) as shown:
+            ending, state = session.train(shown)
+        if isinstance(ending, signal.Signals):
+            stopped = ending
             break
-        lead = session.lead(at)
+        lead = session.lead(state)
         done.append((stop, session, lead, session.finish(lead)))
     path = folder / "index.html"
     write(path, _page(done))
-    return path, ending if isinstance(ending, int) else None
-
-
-def _new_folder(out):
-    """The first of out/tour-1, out/tour-2, ... that is free, made."""
-    for number in itertools.count(1):
-        folder = out / f"tour-{number}"
-        try:
-            folder.mkdir(parents=True)
-            return folder
-        except FileExistsError as error:
-            if not folder.exists():  # something above it is a file
-                raise OSError(f"{out}: no folder can be made here; choose another --out") from error
-        except OSError as error:
-            raise OSError(
-                f"{out}: no folder can be made here ({error.strerror}); choose another --out"
-            ) from error
-    raise AssertionError("unreachable")
+    return path, stopped
 
 
 def _page(done):
     parts = []
-    for (model, data, words), session, lead, portrait in done:
-        name, row = session.run.folder.name, session.run.metrics()[-1]
-        figures = f"Trained for {lead}: test loss {row['test_loss']:.4g} {session.task.unit}."
+    for (model, data, words), session, lead, samples in done:
+        name, monitor = session.run.folder.name, session.task.monitor
+        value = session.run.metrics()[-1][f"test_{monitor}"]
+        figures = f"Trained for {lead}: test {monitor} {value:.4g} {session.task.unit}."
         report = f'<a href="{name}/report.html">Curves, samples over time, configuration, operations</a>'
-        shown = f"<p>{html.escape(words)}</p>{picture(portrait)}<p>{html.escape(figures)} {report}.</p>"
+        shown = f"<p>{html.escape(words)}</p>{picture(samples)}<p>{html.escape(figures)} {report}.</p>"
         parts.append((f"{model.upper()}: {data}", shown))
     onward = [
         (f"tinygen sample {session.run.folder}", "more of what it makes") for _, session, *_ in done

@@ -4,28 +4,49 @@
     backward    the cotangent, what the tape kept, and the gradients are moved; each gradient of a product is
                 again a product of the same size
 
-Causal attention counts half, and the backward of attention 2.5 times its forward: five products of that size
-where the forward has two (it computes the scores again).
+Attention counts the pairs of a query and a key that it may see: with a causal mask and as many keys as
+queries, about half of them. Its backward has five products where the forward has two, since it computes the
+scores again: 2.5 times the operations, where values are as wide as keys.
 
-    Dao et al., FlashAttention (2022), arXiv 2205.14135: the backward's products and the halving
+    Dao, FlashAttention-2 (2023), arXiv 2307.08691, section 4.1: the half, roundly, and the 2.5
+
+An index moves what it picks, and not the table that it picks from; the gradient of the table is written as a
+whole, zeros and all.
 
 What is not counted: the arithmetic of everything but products, such as exp; the extra results that a fused
-forward keeps for its backward. An index into a large table counts the whole table.
+forward keeps for its backward; what a mask hides that is not causal.
 """
 
 import math
 
 from .. import arrays
-from ..autograd.ops import attention, linear, matmul
+from ..autograd.ops import attention, getitem, linear, matmul, scatter_add
 from ..autograd.ops.convolution import convolve, convolve_image, convolve_kernel
 from ..autograd.ops.linalg import contraction
 
+# Floating-point operations
+
+
+def _pairs(values, attrs, out):
+    """Pairs of a query and a key that it may see. Causal: query t of T sees keys up to t + S - T, of S."""
+    queries, keys = out.shape[-2], values[1].shape[-2]
+    if not attrs.get("causal"):
+        return math.prod(out.shape[:-1]) * keys
+    # The last query sees all keys, each one before it one fewer, until there are none left.
+    seeing = min(queries, keys)
+    return math.prod(out.shape[:-2]) * (seeing * keys - seeing * (seeing - 1) // 2)
+
 
 def _attention(values, attrs, out):
-    q, k, v, *_ = values
-    scores = math.prod(out.shape[:-1]) * k.shape[-2]  # (..., T, S)
-    both = 2 * scores * (q.shape[-1] + v.shape[-1])
-    return both // 2 if attrs.get("causal") else both
+    """q k^T and the mean of v."""
+    q, _, v, *_ = values
+    return 2 * _pairs(values, attrs, out) * (q.shape[-1] + v.shape[-1])
+
+
+def _attention_backward(values, attrs, out):
+    """q k^T again and the gradients of q and k, over D; that of v and that of the weights, over E."""
+    q, _, v, *_ = values
+    return 2 * _pairs(values, attrs, out) * (3 * q.shape[-1] + 2 * v.shape[-1])
 
 
 def _contraction(values, attrs, out):
@@ -59,24 +80,61 @@ def forward_flops(primitive, values, attrs, out):
     return count(values, attrs, out) if count else 0
 
 
-def backward_flops(node, parent, forward, *, first):
+def gradient_flops(primitive, values, attrs, out):
+    """Operations of each gradient of such a call; of all together where a joint rule makes them."""
+    if primitive is attention.primitive:
+        return _attention_backward(values, attrs, out)
+    return forward_flops(primitive, values, attrs, out)
+
+
+def backward_flops(node, parent, each, *, first):
     """Operations of the gradient that `node` passes to `parent`.
 
     Args:
-        forward: what `forward_flops` said of the call.
+        each: what `gradient_flops` said of the call.
         first: this is the first of the node's gradients. A joint rule makes all of them at once.
     """
-    if not forward:
+    if not each:
         return 0
     if node.plan.joint:
-        return 5 * forward // 2 if first else 0
-    rule, *_ = node.plan.steps[node.parents.index(parent)]
-    return 0 if rule is linear.primitive.by_input["bias"][0] else forward
+        return each if first else 0
+    # The gradient of a factor is a product with the others. A rule that asks for nothing of the call has none
+    # to multiply by: that of linear's bias. (A tensor that is input and bias at once counts as an input.)
+    _, only, pick = node.plan.steps[node.parents.index(parent)]
+    return 0 if only is None and pick is None else each
 
 
-def forward_bytes(values, out):
-    """Bytes of the inputs and the result; 0 where the result is a view of an input, since nothing moves."""
-    return 0 if any(is_view(out, x) for x in values) else size(values) + size(out)
+# Bytes
+
+
+def forward_bytes(primitive, values, attrs, out):
+    """Bytes of the inputs and the result; 0 where the result is a view of an input, since nothing moves.
+
+    An index reads what it picks: as much as the result, whatever the table's size. Options that are arrays,
+    such as that index, are read too.
+    """
+    if any(is_view(out, x) for x in values):
+        return 0
+    read = size(out) if primitive is getitem.primitive else size(values)
+    return read + size(out) + size(tuple(attrs.values()))
+
+
+def backward_bytes(node, g, cotangent, *, first):
+    """Bytes of a gradient, and once a node of the cotangent and of what the tape kept for it.
+
+    0 where the cotangent is passed on as it is, or a view of it. The gradient of a table counts as a whole,
+    since zeros are written too; that of what was added to a table is picked again.
+
+    Args:
+        g: the gradient that `node` passes on, given `cotangent`.
+        first: it is the first of this node's that reads the cotangent.
+    """
+    if is_view(g, cotangent):
+        return 0
+    options = size(tuple((node.attrs or {}).values()))
+    if getattr(node.plan, "primitive", None) is scatter_add.primitive:  # a checkpoint's plan has none
+        return 2 * size(g) + options
+    return size(g) + (size(cotangent) + size(node.kept) + options if first else 0)
 
 
 def size(value):
