@@ -71,7 +71,14 @@ RAW_ARRAYS = {
     *("ndarray", "generic", "dtype", "floating", "integer", "bool_", "errstate"),
     *("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8"),
 }
-MORE_RAW_ARRAYS = {"tinygen.nn.init": {"linalg", "sign", "diag"}}
+MORE_RAW_ARRAYS = {
+    "tinygen.nn.init": {"linalg", "sign", "diag"},
+    # tables that are computed once, and what happens to logits when nothing is learnt any more
+    "tinygen.models.positions": {"outer", "sin", "cos", "abs"},
+    "tinygen.models.sampling": {
+        *("exp", "where", "unique", "argsort", "cumsum", "searchsorted", "concatenate")
+    },
+}
 
 TOP_LEVEL = {"tinygen", "benchmarks", "tests", "setup.cfg"}
 BESIDE_IT = {

@@ -13,6 +13,7 @@ import types
 from pathlib import Path
 
 import launching
+import numba
 import numpy as np
 import pytest
 from numba.core import event
@@ -216,7 +217,9 @@ def test_a_kernel_that_cannot_be_compiled_leaves_the_others_alone():
         assert launching.scaled(work=work)
 
 
-def test_ctrl_c_in_a_compilation_leaves_everything_usable():
+def test_ctrl_c_in_a_compilation_leaves_everything_usable(tmp_path, monkeypatch):
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))  # what was compiled before is not used
+
     @kernel
     def double(x: Reads[1], out: Writes[1]):
         for i in prange(len(x)):

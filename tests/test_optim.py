@@ -431,3 +431,22 @@ def test_hyperparameters_are_keywords_only():
     for make in (lambda: optim.SGD([X], 0.1), lambda: optim.Adam([X], 0.1), lambda: optim.AdamW([X], 0.1)):
         with pytest.raises(TypeError, match="positional"):
             make()
+
+
+def test_matrices_only_spares_what_has_fewer_than_two_axes():
+    rng = np.random.default_rng(0)
+    shapes = (3, 4), (4,), (2, 3, 4), ()
+    values = [rng.standard_normal(shape).astype(np.float32) for shape in shapes]
+    found = {}
+    for settings in ({"matrices_only": True}, {}, {"weight_decay": 0.0}):
+        parameters = [nn.Parameter(value) for value in values]
+        optimizer = optim.AdamW(parameters, **{"lr": 0.1, "weight_decay": 0.5, **settings})
+        for _ in range(3):
+            for parameter, value in zip(parameters, values):
+                parameter.grad = tg.tensor(value * 2)
+            optimizer.step()
+        found[str(settings)] = [parameter.numpy() for parameter in parameters]
+    chosen, decayed, plain = found.values()
+    for i, shape in enumerate(shapes):
+        assert np.array_equal(chosen[i], (decayed if len(shape) > 1 else plain)[i])
+        assert not np.array_equal(decayed[i], plain[i])

@@ -15,6 +15,7 @@ import signal
 import sys
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 from shlex import quote
 
 import numpy as np
@@ -24,11 +25,11 @@ from .configuration import check, option
 from .extras import MissingLibrary
 from .training import registry, session, tour
 from .training.checkpoint import Damaged
-from .training.config import TrainingConfig
 from .training.options import Mistake, choose, from_settings, parse
 from .training.profile import profile
 from .training.progress import progress
 from .training.recipes import MODELS
+from .training.runs import Run
 from .training.session import Session
 
 USAGE = """\
@@ -74,10 +75,9 @@ BEST = "whose weights: of the last step, or of the best evaluation, whose test f
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """What `sample` draws."""
+    """What `sample` does for every model."""
 
     seed: int = option(0, "of what is drawn", at_least=0)
-    count: int = option(64, "how many", at_least=1)
     checkpoint: str = option("last", BEST, choices=("last", "best"))
 
     def __post_init__(self):
@@ -188,7 +188,7 @@ def _options(command, model, argv, more, without=()):
     return parse(
         f"tinygen {command} {model}",
         argv,
-        (TrainingConfig, recipe.model_config, more),
+        (*session.configurations(recipe), more),
         recipes={**recipe.settings, "a path": recipe.by_path},
         sources=recipe.sources,
         without={*recipe.derived, *without},
@@ -229,12 +229,18 @@ def _trained(begun, quiet):
 
 
 def _sample(argv):
-    folder, given = _run_folder("sample", argv, Sampling)
+    # Which options there are, the run tells: its folder is the argument that is one.
+    folder = next((word for word in argv if Path(word, "config.json").is_file()), None)
+    with _mistakes():
+        recipe = type(session.rebuilt(Run.open(folder))[0]) if folder else None
+    given = parse("tinygen sample", argv, (Sampling, *([recipe.sampling] if recipe else ())), operand=RUN)
+    folder = _required("sample", given.pop("RUN", None))
     with _mistakes():
         options = from_settings(Sampling, given)
         run, task, _ = session.trained(folder, options.checkpoint)
-    rng = np.random.default_rng(options.seed)
-    print(task.sample(run.path(f"samples-{options.seed}"), count=options.count, rng=rng))
+        how = from_settings(task.sampling, given)
+        rng = np.random.default_rng(options.seed)
+        print(task.sample(run.path(f"samples-{options.seed}"), how, rng=rng))
     return 0
 
 
@@ -248,17 +254,20 @@ def _evaluate(argv):
     else:
         for name, value in metrics.items():
             print(f"{name.replace('_', ' '):16} {value:.6g}")
-        print(f"({task.unit}, on {len(task.test):,} examples not trained on)")
+        print(f"({task.unit}, on data not trained on)")
     return 0
 
 
 def _run_folder(command, argv, options):
     """The run folder in `argv`, and the options given."""
     given = parse(f"tinygen {command}", argv, (options,), operand=RUN)
-    folder = given.pop("RUN", None)
+    return _required(command, given.pop("RUN", None)), given
+
+
+def _required(command, folder):
     if folder is None:
         raise Mistake(f"{command}: expected a run folder, got none; do: tinygen {command} runs/vae-digits-1")
-    return folder, given
+    return folder
 
 
 # looking inside
@@ -278,7 +287,7 @@ def _profile(argv):
     given = _options("profile", model, argv[1:], Profiling, without=NO_PART_OF_A_STEP)
     with _mistakes():
         options = from_settings(Profiling, given)
-        task, config, _ = session.prepared(model, _without(Profiling, given))
+        task, config, *_ = session.prepared(model, _without(Profiling, given))
     found = profile(session.one_step(task, config), repeats=options.repeats)
     print(json.dumps(found.to_dict()) if options.json else found.table(_columns()))
     return 0

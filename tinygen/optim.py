@@ -207,17 +207,25 @@ class AdamW(Adam):
     Args:
         parameters, lr, betas, eps: as for Adam.
         weight_decay: at least 0.
+        matrices_only: decay parameters of two axes and more only, and leave biases and gains of norms alone,
+            as is usual for Transformers.
 
     Raises:
         ValueError, TypeError: as for Adam.
     """
 
-    def __init__(self, parameters, *, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01):
+    def __init__(
+        self, parameters, *, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01, matrices_only=False
+    ):
         self.weight_decay = _in_range("AdamW", "weight_decay", weight_decay)
+        self.matrices_only = matrices_only
         super().__init__(parameters, lr=lr, betas=betas, eps=eps)
 
     def _move(self, moving, lr):
-        super()._move(moving, lr, self.weight_decay)
+        spared = [i for i in moving if self.matrices_only and len(self.parameters[i].shape) < 2]
+        for places, decay in ((sorted({*moving} - {*spared}), self.weight_decay), (spared, 0.0)):
+            if places:
+                super()._move(places, lr, decay)
 
 
 def clip_by_norm(parameters, max_norm):

@@ -28,6 +28,7 @@ from .python_text import python_docs, python_entries, python_source
 from .sequences import addition, copying, number_words, sorting
 from .sprites import sprites
 from .tokenizers import ByteTokenizer, CharacterTokenizer, load_tokenizer
+from .windows import Windows, windows_in_order
 
 __all__ = [
     "BPETokenizer",
@@ -65,5 +66,7 @@ __all__ = [
     "sorting",
     "sprites",
     "tinyshakespeare",
+    "Windows",
+    "windows_in_order",
     "write_gpt2",
 ]

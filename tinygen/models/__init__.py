@@ -1,5 +1,7 @@
 """Generative models: a paper a file."""
 
+from .gpt import GPT, GPTConfig
+from .sampling import SamplingConfig, generate, until
 from .vae import VAE, VAEConfig
 
-__all__ = ["VAE", "VAEConfig"]
+__all__ = ["GPT", "GPTConfig", "SamplingConfig", "VAE", "VAEConfig", "generate", "until"]

@@ -43,7 +43,7 @@ class TrainingConfig:
         None, "decay of the mean of squares (adam, adamw: 0.999)", at_least=0, below=1
     )
     momentum: float | None = option(None, "of sgd (0)", at_least=0, below=1)
-    weight_decay: float | None = option(None, "of adamw (0.01) and sgd (0)", at_least=0)
+    weight_decay: float | None = option(None, "of adamw (0.01; matrices only) and sgd (0)", at_least=0)
     schedule: str = option("constant", "of the learning rate", choices=SCHEDULES)
     warmup: int = option(0, "steps in which the learning rate rises to its peak", at_least=0)
     lr_end: float | None = option(None, "where cosine ends (0)", at_least=0)
@@ -83,6 +83,8 @@ class TrainingConfig:
         """The optimizer of these parameters."""
         kind, names = OPTIMIZERS[self.optimizer]
         given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        if self.optimizer == "adamw":
+            given["matrices_only"] = True
         if "beta1" in names:
             given["betas"] = given.pop("beta1", 0.9), given.pop("beta2", 0.999)
         return kind(parameters, lr=self.lr, **given)

@@ -45,14 +45,16 @@ def parse(program, argv, configs, *, recipes=None, sources=(), without=(), opera
         text = field.metadata["help"] + (f": {', '.join(choices)}" if choices else "")
         text += f": {', '.join(sources)}, or a path" if field.name == "data" and sources else ""
         text += _default(field, kind, recipes or {})
-        if kind is bool:
+        if kind is bool and field.default:
+            parser.add_argument(_flag(field), action=argparse.BooleanOptionalAction, help=text)
+        elif kind is bool:
             parser.add_argument(_flag(field), action="store_true", help=text)
         else:
             read = _chooser(field.name, choices) if choices else READERS[kind]
             parser.add_argument(_flag(field), type=read, metavar=field.name.upper(), help=text)
     given, rest = parser.parse_known_args(argv)
     if rest and rest[0].startswith("-"):
-        choose("option", rest[0].partition("=")[0], [_flag(field) for field in known])
+        choose("option", rest[0].partition("=")[0], list(parser._option_string_actions))
     if rest:
         raise Mistake(f"expected an option, got {rest[0]!r}; {program} --help tells them")
     return vars(given)

@@ -33,8 +33,10 @@ class Run:
         self.folder, self._is_alone = Path(folder), False
 
     @classmethod
-    def create(cls, out, config, *, prefix, name=None):
+    def create(cls, out, config, files=None, *, prefix, name=None):
         """Make the folder `out/name` with a config.json; without a name, the first free one of prefix-1, ...
+
+        `files`, name -> bytes, are written there too.
 
         Raises:
             FileExistsError: there is a run of that name; nothing is ever overwritten.
@@ -46,6 +48,8 @@ class Run:
         if name is not None and (name in ("", ".", "..") or Path(name).name != name):
             raise ValueError(f"name: expected a plain folder name, got {name!r}; --out names the one around")
         run = cls(first_free(out, [name] if name is not None else (f"{prefix}-{i}" for i in count(1))))
+        for file, content in (files or {}).items():
+            write(run.path(file), content)
         run.save_config(config)
         return run
 

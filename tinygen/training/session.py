@@ -40,7 +40,7 @@ class Session:
             ValueError: a setting, or the data, are not what they should be.
             OSError: the data cannot be found, or no folder be made.
         """
-        task, config, data_info = prepared(model, given)
+        task, config, data_info, files = prepared(model, given)
         saved = {
             "tinygen": __version__,
             "model": model,
@@ -48,7 +48,7 @@ class Session:
             "data": data_info,
             "training": dataclasses.asdict(config),
         }
-        run = Run.create(out, saved, name=name, prefix=f"{model}-{Path(config.data).stem}")
+        run = Run.create(out, saved, files, name=name, prefix=f"{model}-{Path(config.data).stem}")
         return cls(run, task, config)
 
     @classmethod
@@ -123,13 +123,16 @@ def prepared(model, given):
         given: a dict of settings, which replace the recipe's.
 
     Returns:
-        The task, its TrainingConfig, and what config.json says of the data, a dict.
+        task: with its data.
+        config: the TrainingConfig.
+        data_info: what config.json says of the data, a dict.
+        files: what else of the data belongs into the run folder, name -> bytes: a tokenizer.
 
     Raises:
         ValueError, OSError: as for `Session.begin`.
     """
     recipe = MODELS[choose("model", model, MODELS)]
-    known = [f.name for kind in (TrainingConfig, recipe.model_config) for f in dataclasses.fields(kind)]
+    known = [f.name for kind in configurations(recipe) for f in dataclasses.fields(kind)]
     for name in given:
         choose("setting", name, [name for name in known if name not in recipe.derived])
     source = given.get("data", next(iter(recipe.settings)))
@@ -142,11 +145,16 @@ def prepared(model, given):
         settings |= dict.fromkeys(LENGTHS)  # what the user says of the length is all there is
     settings |= {**given, "data": source}
     config = from_settings(TrainingConfig, settings)
-    arrays, data_info = recipe.load(source)
+    arrays, data_info, files = recipe.load(source, settings)
     model_config = recipe.config_for(settings, data_info)
-    task = recipe.make(model_config, data_info, rng=stream(config.seed, "weights"))
+    task = recipe.make(model_config, data_info, files, rng=stream(config.seed, "weights"))
     task.set_data(arrays, config)
-    return task, config, {**data_info, "sha256": digest(arrays)}
+    return task, config, {**data_info, "sha256": digest(arrays)}, files
+
+
+def configurations(recipe):
+    """The dataclasses whose fields are a recipe's settings."""
+    return [kind for kind in (TrainingConfig, recipe.model_config, recipe.data_config) if kind]
 
 
 def rebuilt(run):
@@ -162,7 +170,9 @@ def rebuilt(run):
         TrainingConfig(**saved["training"])
         if recipe.config_for(saved[saved["model"]], saved["data"]) != model_config:
             raise ValueError("sizes of model and data that do not fit together")
-        task = recipe.make(model_config, saved["data"], rng=stream(saved["training"]["seed"], "weights"))
+        files = {name: run.path(name).read_bytes() for name in recipe.files}
+        rng = stream(saved["training"]["seed"], "weights")
+        task = recipe.make(model_config, saved["data"], files, rng=rng)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"{run.path('config.json')}: expected what `tinygen train` writes, got another file ({error!r})"
@@ -193,7 +203,7 @@ def add_data(run, task, config, data_info):
     Raises:
         ValueError: they are not the same any more.
     """
-    arrays, _ = task.load(config.data)
+    arrays, _, _ = task.load(config.data, data_info)
     if digest(arrays) != data_info.get("sha256"):
         raise ValueError(
             f"{run.folder}: the data {config.data} are not those that this run began with; "
@@ -225,7 +235,7 @@ def evaluated(folder, which="last", source=None):
     else:
         if source not in task.sources and not Path(source).exists():
             choose("data set", source, task.sources)
-        arrays, data_info = task.load(source)
+        arrays, data_info, _ = task.load(source, saved["data"])
         try:
             task.check(saved["data"], data_info)
         except ValueError as error:

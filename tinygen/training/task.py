@@ -9,19 +9,22 @@ For the loop (loop.py), a task has
     evaluate(rng)    metrics on data that it is not trained on, name -> number; all noise drawn from `rng`
     monitor          the metric of `evaluate` by which the best weights are known: the lower, the better
     unit             of the losses, such as "nats an image"
-    samples(path, rng)   write what the model makes now into a file: `path` with .png or .txt added
+    samples(path, rng)   writes what the model makes now into a file: `path` with .png or .txt added
 
 and for the command line (session.py, cli.py), whose class it is made of, besides
 
     model_config, derived   the dataclass of the model's sizes; which of its fields the data decide
     sources, settings       the data sets by name; for each, the settings that are good there
     by_path                 the settings for data by path
-    load(source)            arrays by name, and what config.json says of them, a dict
+    data_config             the dataclass of how data are read, or None
+    files                   the names of the files of a run that `make` needs
+    load(source, settings)  arrays by name; what config.json says of them, a dict; those files, name -> bytes
     config_for(settings, data_info)   the model_config for such data
-    make(config, data_info, rng=)     a task with a new model, as yet without data
+    make(config, data_info, files, rng=)   a task with a new model, as yet without data
     set_data(arrays, config)          gives it the data
     check(data_info, other)           refuses data of another kind than it was trained on
-    sample(path, count=, rng=)        writes what the model makes into a file
+    sampling                the dataclass of how it samples
+    sample(path, options, rng=)       writes what the model makes into a file, whose path it returns
     final_samples(run, rng)           the picture of the end, as the path of its file
 """
 

@@ -28,6 +28,13 @@ STOPS = (
         "The same model on drawn shapes that differ in five known ways: shape, size, angle and place. "
         "It is told none of them, and finds room for them in ten numbers.",
     ),
+    (
+        "gpt",
+        "python-docs",
+        "A Transformer reads Python's own documentation, and learns to guess which token comes next. A token "
+        "is a piece of a word, and the pieces are learned, too. Then it writes documentation of its own: it "
+        "knows the form, and nothing else.",
+    ),
 )
 
 

@@ -1,0 +1,130 @@
+"""Every model that can be trained: stopped anywhere it ends with the same bits, and all commands know it."""
+
+import importlib.util
+
+import numpy as np
+import pytest
+from test_loop import KillAt, Killed, left_behind
+
+from tinygen.cli import main
+from tinygen.training import Run, Session
+from tinygen.training.recipes import MODELS
+
+for library in ("sklearn", "matplotlib", "safetensors", "tqdm"):
+    pytest.importorskip(library)
+
+# Small enough for a test, with everything that can be in a checkpoint.
+SMALL = {
+    "vae": {"hidden": 16, "steps": 12, "evaluate_every": 5, "ema": 0.9, "accumulate": 2},
+    "gpt": {
+        "data": "TEXT",
+        "layers": 1,
+        "width": 16,
+        "context": 12,
+        "batch": 4,
+        "dropout": 0.2,
+        "steps": 12,
+        "warmup": 3,
+        "evaluate_every": 5,
+        "ema": 0.9,
+        "accumulate": 2,
+    },
+}
+
+
+@pytest.fixture
+def small(tmp_path):
+    """A function from a model's name to its settings, its text in a file."""
+    path = tmp_path / "text.txt"
+    path.write_text("the quick brown fox jumps over the lazy dog; " * 40, encoding="utf-8")
+    return lambda model: {
+        name: str(path) if value == "TEXT" else value for name, value in SMALL[model].items()
+    }
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_run_that_was_stopped_ends_with_the_bits_of_one_that_was_not(tmp_path, small, model):
+    whole = Session.begin(model, small(model), out=tmp_path, name="whole")
+    assert whole.train()[0] == "steps"
+    for step in (0, 3, 7, 11):
+        settings = {**small(model), "save_seconds": 0}
+        begun = Session.begin(model, settings, out=tmp_path, name=f"stopped-{step}")
+        with pytest.raises(Killed):
+            begun.train(KillAt(step))
+        assert Session.resume(tmp_path / f"stopped-{step}").train()[0] == "steps"
+        assert left_behind(Run(tmp_path / f"stopped-{step}")) == left_behind(whole.run)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_all_commands_know_it(tmp_path, small, model, capsys):
+    options = [f"--{name.replace('_', '-')}={value}" for name, value in small(model).items()]
+    assert main(["train", model, *options, "--out", str(tmp_path), "--name", "run"]) == 0
+    assert main(["train", "--resume", str(tmp_path / "run"), "--steps", "14"]) == 0
+    capsys.readouterr()
+    for command in ("sample", "evaluate"):
+        assert main([command, str(tmp_path / "run")]) == 0
+    shown = capsys.readouterr().out
+    assert str(tmp_path / "run" / "samples-0.") in shown and "loss" in shown
+    options = [
+        option for option in options if option.split("=")[0][2:] in ("data", "width", "hidden", "layers")
+    ]
+    assert main(["profile", model, *options, "--repeats", "1"]) == 0
+    assert "linear" in capsys.readouterr().out
+    assert (tmp_path / "run" / "report.html").stat().st_size > 10_000
+
+
+# text
+
+
+def test_a_gpt_writes_what_it_has_learned_from_characters_bytes_and_bpe(tmp_path, small, capsys):
+    for tokenizer in ("characters", "bytes", "bpe"):
+        options = {
+            **small("gpt"),
+            "dropout": 0.0,
+            "ema": None,
+            "lr": 1e-2,
+            "steps": 150,
+            "evaluate_every": 150,
+        }
+        options |= {"tokenizer": tokenizer, "width": 32} | ({"merges": 20} if tokenizer == "bpe" else {})
+        begun = Session.begin("gpt", options, out=tmp_path, name=tokenizer)
+        begun.train()
+        row = begun.run.metrics()[-1]
+        assert row["test_loss"] < 0.7 and row["test_perplexity"] == pytest.approx(
+            np.exp(row["test_loss"]), rel=1e-5
+        )
+        argv = ["sample", str(tmp_path / tokenizer), "--prompt", "the quick", "--temperature", "0"]
+        assert main([*argv, "--tokens", "60", "--stop", ";"]) == 0
+        text = capsys.readouterr().out.splitlines()[0]
+        assert text == "the quick brown fox jumps over the lazy dog"
+        assert (tmp_path / tokenizer / "samples-0.txt").read_text(encoding="utf-8") == text
+    assert importlib.util.find_spec("tinygen.training.gpt_task")
+
+
+def test_bits_a_byte_are_comparable_between_tokenizers(tmp_path):
+    """A model that knows nothing needs log2 V bits a token, whatever a token is."""
+    path = tmp_path / "text.txt"
+    path.write_text("äöü abc " * 50, encoding="utf-8")
+    for tokenizer, vocabulary, tokens in (("characters", 7, 8), ("bytes", 256, 11)):
+        settings = {
+            "data": str(path),
+            "tokenizer": tokenizer,
+            "steps": 1,
+            "width": 8,
+            "heads": 2,
+            "context": 8,
+        }
+        begun = Session.begin("gpt", {**settings, "warmup": 0}, out=tmp_path, name=tokenizer)
+        begun.task.model.wte.weight.assign(np.zeros((vocabulary, 8)))
+        metrics = begun.task.evaluate(np.random.default_rng(0))
+        assert metrics["loss"] == pytest.approx(np.log(vocabulary), rel=1e-5)
+        assert metrics["bits_per_byte"] == pytest.approx(np.log2(vocabulary) * tokens / 11, rel=0.03)
+
+
+def test_a_prompt_that_cannot_be_read_is_told(tmp_path, small, capsys):
+    assert Session.begin("gpt", small("gpt"), out=tmp_path, name="run").train()
+    for prompt, told in (("", "prompt: expected at least one character"), ("Ü", "'Ü'")):
+        assert main(["sample", str(tmp_path / "run"), "--prompt", prompt]) == 2
+        assert told in capsys.readouterr().err
+    assert main(["train", "gpt", "--tokenizer", "bytes", "--merges", "5"]) == 2
+    assert "merges: is not used by the tokenizer bytes" in capsys.readouterr().err

@@ -1,0 +1,74 @@
+"""The cache of a Transformer that writes: keys and values of the tokens so far, each computed once.
+
+Without it the t-th token costs t times as much as the first. Room is made at the start for as many tokens as
+the model sees at once; a new token's keys and values are written behind those of the others.
+
+Letters: B batch, H heads, T tokens, D head size.
+"""
+
+import numpy as np
+
+from ..autograd.ops.arithmetic import raw
+
+
+class KeysAndValues:
+    """Those of one attention, (B, H, capacity, D) each, of which the first `length` are there."""
+
+    def __init__(self, capacity):
+        self.capacity, self.length, self.keys, self.values = capacity, 0, None, None
+
+    @property
+    def full(self):
+        """Whether there is anything: enough to know for a memory, which does not grow."""
+        return self.length > 0
+
+    def extended(self, k, v):
+        """All keys and values, those of the new tokens (B, H, T, D) added; None adds nothing.
+
+        Raises:
+            ValueError: there is no room.
+        """
+        if k is not None:
+            k, v = raw(k), raw(v)
+            if self.keys is None:
+                batch, heads, _, size = k.shape
+                self.keys, self.values = (
+                    np.empty((batch, heads, self.capacity, size), k.dtype) for _ in "kv"
+                )
+            end = self.length + k.shape[2]
+            if end > self.capacity:
+                raise ValueError(
+                    f"cache: expected at most {self.capacity} tokens, got {end}; begin a new one"
+                )
+            self.keys[:, :, self.length : end], self.values[:, :, self.length : end] = k, v
+            self.length = end
+        return self.keys[:, :, : self.length], self.values[:, :, : self.length]
+
+    def keep(self, rows):
+        """Go on with these rows of the batch, in this order: beams that survive."""
+        if self.keys is not None:
+            self.keys, self.values = self.keys[rows], self.values[rows]
+
+
+class Cache:
+    """A pair of KeysAndValues for each block: of its attention over the text, and of that over a memory.
+
+    Args:
+        layers: of the model.
+        context: tokens that the text may have.
+        memory: tokens of the memory, 0 for none.
+    """
+
+    def __init__(self, layers, context, memory=0):
+        self.blocks = [(KeysAndValues(context), KeysAndValues(memory)) for _ in range(layers)]
+
+    @property
+    def length(self):
+        """How many tokens of the text it holds."""
+        return self.blocks[0][0].length
+
+    def keep(self, rows):
+        """Go on with these rows of the batch, in this order."""
+        for block in self.blocks:
+            for part in block:
+                part.keep(rows)

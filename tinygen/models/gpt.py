@@ -1,0 +1,111 @@
+"""GPT: a Transformer that reads from left to right, and guesses at each token which one comes next.
+
+    Radford et al., Improving language understanding by generative pre-training (2018): eq. 1 and 2
+    Radford et al., Language models are unsupervised multitask learners (2019): GPT-2
+
+Parameters have the names of GPT-2's published weights (wte, wpe, h.0.attn.c_attn, ...), so those can be
+loaded; gpt2.py reads and writes their files.
+
+Letters: B batch, T tokens, C width, V vocabulary.
+"""
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+
+from .. import nn
+from ..autograd import ops
+from ..configuration import option
+from .cache import Cache
+from .positions import Rotary, alibi_bias, alibi_slopes, sinusoidal_table
+from .transformer import Block, TransformerConfig, norm
+
+
+@dataclass(frozen=True, kw_only=True)
+class GPTConfig(TransformerConfig):
+    """The sizes of a GPT; nanoGPT's smallest by default. GPT-2 has 50257, 1024, 12, 12, 768 and gelu-tanh.
+
+    Raises:
+        ValueError: as TransformerConfig.
+    """
+
+    tied: bool = option(True, "one matrix to look tokens up with and to guess the next")
+
+
+class GPT(nn.Module):
+    """A decoder-only Transformer: h_0 = U W_e + W_p, h_l = block(h_{l-1}), P(u) = softmax(h_n W_e^T) (eq. 2).
+
+    wte      (V, C)  W_e, the tokens; and, unless the configuration unties it, the matrix that guesses
+    wpe      (context, C)  W_p, the places, where they are learned
+    h        the blocks
+    ln_f     the last norm, GPT-2's
+    lm_head  (V, C), where it is not wte
+    """
+
+    def __init__(self, config, *, rng):
+        self.config = config
+        init = functools.partial(nn.init.normal, std=0.02)
+        self.wte = nn.Embedding(config.vocabulary, config.width, rng=rng, init=init)
+        if config.positions == "learned":
+            self.wpe = nn.Embedding(config.context, config.width, rng=rng, init=init)
+        self.drop = nn.Dropout(config.dropout, rng=rng)
+        self.h = [Block(config, rng=rng) for _ in range(config.layers)]
+        self.ln_f = norm(config)
+        if not config.tied:
+            self.lm_head = nn.Linear(config.width, config.vocabulary, bias=False, rng=rng, init=init)
+        if config.positions == "sinusoidal":
+            self._places = sinusoidal_table(config.context, config.width)
+        elif config.positions == "rotary":
+            self._rotary = Rotary(config.context, config.width // config.heads)
+        elif config.positions == "alibi":
+            self._slopes = alibi_slopes(config.heads)
+
+    def forward(self, tokens, *, cache=None):
+        """The logits (B, T, V) of the token after each of `tokens`, integers (B, T).
+
+        Args:
+            cache: of `new_cache`: `tokens` go on where those before ended, and are added to it.
+
+        Raises:
+            ValueError: more tokens than the context holds, or not (B, T).
+        """
+        return self.logits(self.hidden(tokens, cache=cache))
+
+    def hidden(self, tokens, *, cache=None):
+        """What the last norm gives for each of `tokens`, (B, T, C); arguments and errors as for `forward`."""
+        start = cache.length if cache else 0
+        if len(tokens.shape) != 2 or start + tokens.shape[1] > self.config.context:
+            raise ValueError(
+                f"GPT: expected tokens (B, T) with at most {self.config.context} of them in a row, got "
+                f"{tuple(tokens.shape)} after {start}; give the last ones only"
+            )
+        count = tokens.shape[1]
+        x, turn, mask = self.wte(tokens), None, None
+        if self.config.positions == "learned":
+            x = x + self.wpe(np.arange(start, start + count))
+        elif self.config.positions == "sinusoidal":
+            x = x + self._places[start : start + count].astype(x.dtype)
+        elif self.config.positions == "rotary":
+            turn = functools.partial(self._rotary, start=start)
+        elif self.config.positions == "alibi":
+            mask = alibi_bias(self._slopes, count, start + count).astype(x.dtype)
+        x = self.drop(x)
+        for i, block in enumerate(self.h):
+            x = block(x, mask=mask, causal=True, turn=turn, cache=cache and cache.blocks[i])
+        return self.ln_f(x)
+
+    def logits(self, hidden):
+        """(..., C) -> (..., V)."""
+        return ops.linear(hidden, self.wte.weight if self.config.tied else self.lm_head.weight)
+
+    def loss(self, tokens, targets, *, reduction="mean"):
+        """The cross-entropy of `targets` (B, T), each after its token of `tokens` (B, T), in nats: eq. 1.
+
+        A target of -100 counts for nothing.
+        """
+        return ops.cross_entropy(self(tokens), targets, reduction=reduction)
+
+    def new_cache(self):
+        """An empty cache for a text of up to `context` tokens."""
+        return Cache(self.config.layers, self.config.context)

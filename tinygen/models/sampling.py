@@ -1,0 +1,156 @@
+"""Choosing the next token, again and again: how a language model writes.
+
+    temperature         divides the logits: below 1 bolder, above 1 more at random; 0 takes the likeliest
+    top_k               only the k likeliest (Fan et al., Hierarchical neural story generation, 2018)
+    top_p               only the fewest that together have this probability (Holtzman et al., The curious case
+                        of neural text degeneration, 2020: nucleus sampling)
+    min_p               only those with at least this share of the likeliest one's probability (Nguyen et al.,
+                        Turning up the heat, 2024, arXiv 2407.01082)
+    repetition_penalty  logits of tokens that have been written are divided by it if positive, else multiplied
+                        (Keskar et al., CTRL, 2019, section 4.1)
+
+They are applied in this order: penalty, temperature, top_k, top_p, min_p. Letters: B batch, V vocabulary.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..autograd import no_grad
+from ..configuration import check, option
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingConfig:
+    """How the next token is chosen.
+
+    Raises:
+        ValueError: a setting is out of its range.
+    """
+
+    temperature: float = option(
+        1.0, "below 1 bolder, above 1 more at random; 0 takes the likeliest token", at_least=0
+    )
+    top_k: int | None = option(None, "choose among so many of the likeliest", at_least=1)
+    top_p: float | None = option(
+        None, "choose among the fewest that together have this probability, at most 1", above=0
+    )
+    min_p: float | None = option(
+        None, "choose among those with this share of the likeliest one's probability, at most 1", at_least=0
+    )
+    repetition_penalty: float = option(1.0, "above 1, tokens that were written become less likely", above=0)
+
+    def __post_init__(self):
+        check(self)
+        for name in ("top_p", "min_p"):
+            if (getattr(self, name) or 0) > 1:
+                raise ValueError(
+                    f"{name}: expected at most 1, got {getattr(self, name)}; it is a probability"
+                )
+
+
+def probabilities(logits, config, *, written=()):
+    """The distribution that the next token is drawn from.
+
+    Args:
+        logits: an array (V,).
+        config: a SamplingConfig.
+        written: the tokens so far, integers, for the repetition penalty.
+
+    Returns:
+        float64 (V,), which sum to 1.
+    """
+    logits = np.array(logits, np.float64)
+    if config.repetition_penalty != 1 and len(written):
+        seen = np.unique(written)
+        factor = np.where(logits[seen] > 0, 1 / config.repetition_penalty, config.repetition_penalty)
+        logits[seen] *= factor
+    if config.temperature == 0:
+        return np.eye(1, len(logits), int(logits.argmax()))[0]
+    p = np.exp((logits - logits.max()) / config.temperature)
+    p /= p.sum()
+    order = np.argsort(-p, kind="stable")  # the likeliest first, of equals the first
+    if config.top_k is not None:
+        p[order[config.top_k :]] = 0
+        p /= p.sum()
+    if config.top_p is not None:
+        before = np.cumsum(p[order]) - p[order]
+        p[order[before >= config.top_p]] = 0  # the first one always stays
+        p /= p.sum()
+    if config.min_p is not None:
+        p[p < config.min_p * p.max()] = 0
+        p /= p.sum()
+    return p
+
+
+def draw(p, rng):
+    """A token drawn from the distribution `p`, float64 (V,), by one random number."""
+    stretch = np.cumsum(p)
+    return int(np.searchsorted(stretch, rng.random() * stretch[-1], side="right"))
+
+
+def window(count, context):
+    """Where the part of `count` tokens begins that a model sees which sees at most `context` at once.
+
+    When the room is used up, the older half is forgotten: so the cache is filled anew only once in half a
+    context, and what is seen depends on `count` alone, with a cache or without.
+    """
+    half = max(1, context // 2)
+    return max(0, -(-(count - context) // half) * half)
+
+
+@no_grad()
+def generate(model, prompt, *, sampling, rngs, cached=True):
+    """Yield the tokens after a prompt, int64 (B,) each, without end: whoever consumes them decides.
+
+    Rows do not touch each other: each draws from a generator of its own, and gets the tokens that it would
+    get alone.
+
+    Args:
+        model: a GPT in evaluation mode, or what has its `config.context`, `new_cache` and call.
+        prompt: integers (B, T), at least one of them.
+        sampling: a SamplingConfig.
+        rngs: B np.random.Generators.
+        cached: False computes all that is seen for each token again, which takes longer and gives the same.
+
+    Raises:
+        ValueError: an empty prompt, or another number of generators.
+    """
+    tokens = np.array(prompt, np.int64)
+    if tokens.ndim != 2 or tokens.shape[1] == 0 or len(rngs) != len(tokens):
+        raise ValueError(
+            f"generate: expected a prompt (B, T) with T of at least 1, and B generators, got {tokens.shape} "
+            f"and {len(rngs)}; begin with a token that stands for the start"
+        )
+    cache, start = None, -1
+    while True:
+        now = window(tokens.shape[1], model.config.context)
+        if cached and now == start:
+            new = tokens[:, -1:]
+        else:
+            cache, start, new = model.new_cache() if cached else None, now, tokens[:, now:]
+        hidden = model.hidden(new, cache=cache)
+        logits = model.logits(hidden[:, -1]).numpy()
+        chosen = [
+            draw(probabilities(row, sampling, written=seen), rng)
+            for row, seen, rng in zip(logits, tokens, rngs)
+        ]
+        tokens = np.concatenate([tokens, np.array(chosen, np.int64)[:, None]], axis=1)
+        yield tokens[:, -1]
+
+
+def until(pieces, stop):
+    """Yield pieces of text up to the string `stop`, and nothing of it, however it is cut; all, if it is None.
+
+    What may be the beginning of `stop` is held back until it is clear.
+    """
+    held = ""
+    for piece in pieces:
+        held += piece
+        if stop and stop in held:
+            yield held[: held.index(stop)]
+            return
+        keep = next((n for n in range(len(stop or "") - 1, 0, -1) if held.endswith(stop[:n])), 0)
+        yield held[: len(held) - keep]
+        held = held[len(held) - keep :]
+    yield held

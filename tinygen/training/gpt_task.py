@@ -1,0 +1,184 @@
+"""How a GPT is trained: on any text, or on the bytes of any file, to guess what comes next. See task.py."""
+
+import itertools
+import json
+import math
+import sys
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from .. import data
+from ..configuration import check, option
+from ..data.tokenizers import Tokenizer
+from ..durable import write
+from ..models import GPT, GPTConfig, SamplingConfig, generate, until
+from .options import from_settings
+from .streams import stream
+from .task import Player, means
+
+TOKENIZERS = ("characters", "bytes", "bpe")
+TOKENIZER = "tokenizer.json"
+NANOGPT = {  # its setting for a CPU
+    "layers": 4,
+    "heads": 4,
+    "width": 128,
+    "context": 64,
+    "bias": False,
+    "batch": 12,
+    "steps": 2000,
+    "optimizer": "adamw",
+    "lr": 1e-3,
+    "beta2": 0.99,
+    "weight_decay": 0.1,
+    "clip": 1.0,
+    "schedule": "cosine",
+    "warmup": 100,
+    "lr_end": 1e-4,
+    "evaluate_every": 250,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextConfig:
+    """How text becomes tokens."""
+
+    tokenizer: str = option("characters", "what a token is", choices=TOKENIZERS)
+    merges: int | None = option(None, "that bpe learns (1000)", at_least=1)
+
+    def __post_init__(self):
+        check(self)
+        if self.merges is not None and self.tokenizer != "bpe":
+            raise ValueError(
+                f"merges: is not used by the tokenizer {self.tokenizer}; leave it out, or choose bpe"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class GPTSampling(SamplingConfig):
+    """What is written, and how."""
+
+    prompt: str | None = option(None, "how it begins (default: with a new line)")
+    tokens: int = option(500, "how many are written after it", at_least=1)
+    stop: str | None = option(None, "text that ends it earlier")
+
+
+class GPTTask:
+    """A GPT on text, any of data.TEXTS or a file; with the tokenizer `bytes`, on any file at all."""
+
+    model_config, derived = GPTConfig, ("vocabulary",)
+    data_config, sampling, files = TextConfig, GPTSampling, (TOKENIZER,)
+    sources = data.TEXTS
+    settings: ClassVar = {
+        "tinyshakespeare": NANOGPT,
+        "python-docs": {**NANOGPT, "tokenizer": "bpe"},
+        "python-source": {**NANOGPT, "tokenizer": "bpe"},
+    }
+    by_path: ClassVar = NANOGPT
+    monitor, unit = "loss", "nats a token"
+
+    def __init__(self, model, tokenizer):
+        self.model, self.tokenizer = model, tokenizer
+        self.players = (Player("model", model, self.loss, weight=lambda batch: int((batch[1] >= 0).sum())),)
+
+    @staticmethod
+    def load(source, settings):
+        config = from_settings(TextConfig, settings)
+        if config.tokenizer == "bytes":
+            tokenizer, parts = data.ByteTokenizer(), data.load_bytes(source)
+        else:
+            texts = data.load_text(source)
+            if config.tokenizer == "bpe":
+                tokenizer = data.BPETokenizer.train(texts[0], number=config.merges or 1000)
+            else:
+                tokenizer = data.CharacterTokenizer.train("".join(texts))
+            parts = [tokenizer.encode(text) for text in texts]
+        arrays = dict(zip(("train", "test"), (np.asarray(part, np.int32) for part in parts)))
+        data_info = {
+            "tokenizer": config.tokenizer,
+            "merges": config.merges,
+            "vocabulary": tokenizer.vocab_size,
+            "train": len(parts[0]),
+            "test": len(parts[1]),
+        }
+        return arrays, data_info, {TOKENIZER: json.dumps(tokenizer.to_dict(), ensure_ascii=False).encode()}
+
+    @classmethod
+    def config_for(cls, settings, data_info):
+        return from_settings(cls.model_config, {**settings, "vocabulary": data_info["vocabulary"]})
+
+    @classmethod
+    def make(cls, config, data_info, files, *, rng):
+        return cls(GPT(config, rng=rng), Tokenizer.from_dict(json.loads(files[TOKENIZER])))
+
+    @staticmethod
+    def check(data_info, other):
+        for name in ("tokenizer", "vocabulary"):
+            if data_info[name] != other[name]:
+                raise ValueError(f"expected {name} {data_info[name]}, got {other[name]}")
+
+    def set_data(self, arrays, config):
+        self.train, self.test = arrays["train"], arrays["test"]
+        self.windows = data.Windows(
+            self.train,
+            length=self.model.config.context,
+            size=config.batch,
+            rng=lambda step: stream(config.seed, "order", step),
+        )
+        self.steps_per_epoch = self.windows.per_epoch
+        self.batch = self.windows.at
+
+    def loss(self, batch, rng):
+        return self.model.loss(*batch), {}
+
+    def evaluate(self, rng):
+        """Over the whole test text, each token once: nats a token, perplexity, and bits a byte of UTF-8."""
+        batches = data.windows_in_order(self.test, length=self.model.config.context, size=32)
+        loss = means(self.players[0], batches, rng)["loss"]
+        size = len(self.tokenizer.decode_bytes(self.test[1:]))
+        bits = loss * (len(self.test) - 1) / math.log(2)
+        return {"loss": loss, "perplexity": math.exp(loss), "bits_per_byte": bits / size}
+
+    def samples(self, path, rng):
+        path = path.with_name(f"{path.name}.txt")
+        write(path, "".join(self.written(GPTSampling(tokens=400), rng)).encode())
+        return path
+
+    def sample(self, path, options, *, rng):
+        """Write a text, to the terminal while it comes into being, and into a file."""
+        parts = []
+        for part in itertools.chain([options.prompt or ""], self.written(options, rng)):
+            parts.append(part)
+            sys.stdout.write(part)
+            sys.stdout.flush()
+        sys.stdout.write("\n")
+        path = path.with_name(f"{path.name}.txt")
+        write(path, "".join(parts).encode())
+        return path
+
+    def written(self, options, rng):
+        """Yield the text after a prompt, piece by piece.
+
+        Raises:
+            ValueError: the prompt is empty, or has a character that the tokenizer does not know.
+        """
+        if options.prompt is None:
+            new_line = b"\n" in self.tokenizer.tokens
+            prompt = np.array([self.tokenizer.tokens.index(b"\n") if new_line else 0])
+        else:
+            prompt = self.tokenizer.encode(options.prompt)
+        if not len(prompt):
+            raise ValueError("prompt: expected at least one character, got none; leave it out, or write one")
+        tokens = generate(self.model, prompt[None], sampling=options, rngs=[rng])
+        yield from until(self._decoded(itertools.islice(tokens, options.tokens)), options.stop)
+
+    def _decoded(self, tokens):
+        """The text of tokens, arrays (1,) each, whole characters only."""
+        decoder = self.tokenizer.stream()
+        for (token,) in tokens:
+            yield decoder.push(int(token))
+        yield decoder.flush()
+
+    def final_samples(self, run, rng):
+        return self.samples(run.path("samples"), rng)
