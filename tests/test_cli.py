@@ -101,7 +101,7 @@ def test_train_shows_progress_on_stderr_and_the_result_on_stdout(tmp_path, capsy
     shown = capsys.readouterr()
     assert re.search(r"epoch 1, step 15, loss [\d.]+, test loss [\d.]+, [\d.]+ steps/s, 0 s left", shown.err)
     assert re.search(
-        r"test loss [\d.]+, test reconstruction [\d.]+, test kl [\d.]+ \(nats an image\)", shown.out
+        r"test loss [\d.]+, test reconstruction [\d.]+, test kl [\d.]+ \(losses in nats an image\)", shown.out
     )
     assert str(tmp_path / "shown" / "report.html") in shown.out
 
@@ -473,7 +473,8 @@ def test_evaluate_repeats_the_figures_of_the_last_row(run_folder, capsys):
         assert figures == pytest.approx({name: row[f"test_{name}"] for name in figures}, rel=1e-6)
     assert main(["evaluate", str(run_folder)]) == 0
     shown = capsys.readouterr().out
-    assert re.search(r"reconstruction +[\d.]+\n", shown) and "nats an image, on data not trained on" in shown
+    assert re.search(r"reconstruction +[\d.]+\n", shown)
+    assert "(losses in nats an image; on data not trained on)" in shown
 
 
 def test_evaluate_takes_other_data_of_the_same_shape(tmp_path, run_folder, capsys):

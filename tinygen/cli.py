@@ -205,7 +205,7 @@ def _trained(begun, quiet):
     """Train, draw, and say what came of it; the exit code."""
     run, task, name = begun.run, begun.task, quote(str(begun.run.folder))
     title = f"{run.folder}: {task.model.num_parameters:,} parameters; Ctrl-C stops and saves"
-    with _mistakes(), progress(title, quiet=quiet) as shown:
+    with progress(title, quiet=quiet) as shown:
         ending, state = begun.train(shown)
     if isinstance(ending, signal.Signals):
         with contextlib.suppress(OSError):  # the terminal may be the reason
@@ -219,7 +219,7 @@ def _trained(begun, quiet):
     row = (run.metrics() or [{}])[-1]
     words = ", ".join(f"{name.replace('_', ' ')} {row[name]:.5g}" for name in row if name.startswith("test_"))
     print(
-        f"trained for {lead}\n{words} ({task.unit})\n"
+        f"trained for {lead}\n{words} (losses in {task.unit})\n"
         f"all of it on one page: {run.path('report.html')}\nmore: tinygen sample {name}"
     )
     return 0
@@ -254,7 +254,7 @@ def _evaluate(argv):
     else:
         for name, value in metrics.items():
             print(f"{name.replace('_', ' '):16} {value:.6g}")
-        print(f"({task.unit}, on data not trained on)")
+        print(f"(losses in {task.unit}; on data not trained on)")
     return 0
 
 

@@ -21,6 +21,7 @@ from ..autograd import no_grad
 from ..nn import EMA
 from . import checkpoint
 from .checkpoint import Damaged
+from .options import Mistake
 from .progress import Silent
 from .step import ADVICE, take_step
 from .streams import stream
@@ -70,7 +71,8 @@ def train(task, config, *, run, progress=None, begun=None):
             that first made such a number is named. The last checkpoint stays, and is good.
         OSError: the folder cannot be written, or somebody else trains there. The last checkpoint stays.
         Damaged: there is a checkpoint or a table of metrics, and it cannot be read.
-        ValueError: more steps are made than the length of the training; or players of one name.
+        Mistake, a ValueError: more steps are made than the length of the training.
+        ValueError: players of one name.
     """
     _check_names(task.players)
     progress = progress or Silent()
@@ -83,7 +85,7 @@ def train(task, config, *, run, progress=None, begun=None):
         state = _restore(run, task, optimizers, averages)
         rows = _rows_until(run, state)
         if last and last < state.step:
-            raise ValueError(
+            raise Mistake(
                 f"{run.folder}: expected a length of at least the {state.step:,} steps that are made, "
                 f"got {last:,}; give a longer one"
             )
