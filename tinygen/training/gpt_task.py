@@ -142,7 +142,7 @@ class GPTTask:
 
     def samples(self, path, rng):
         path = path.with_name(f"{path.name}.txt")
-        write(path, "".join(self.written(GPTSampling(tokens=400), rng)).encode())
+        write(path, "".join(self.written(GPTSampling(tokens=400, temperature=0.8), rng)).encode())
         return path
 
     def sample(self, path, options, *, rng):
