@@ -283,8 +283,24 @@ def test_help_names_every_option_with_its_defaults(capsys):
         "dimensions of the code z (default: 8 for digits, 20 for mnist, 10 for sprites, 20 for a path)"
         in shown
     )
-    assert "of the learning rate: constant, cosine, inverse-sqrt" in shown
+    assert (
+        "of the learning rate: constant, cosine, inverse-sqrt (default: cosine for sprites, otherwise"
+        in shown
+    )
+    assert "what to train on: digits, mnist, sprites, or a path (default: digits)" in shown
     assert "--inputs" not in shown
+
+
+def test_help_says_a_default_once_where_it_is_the_same_for_all_data(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "gpt", "--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "updates of the weights (default: 2000)" in shown and "(default: tinyshakespeare)" in shown
+    assert (
+        "what a token is: characters, bytes, bpe (default: bpe for python-docs, bpe for python-source,"
+        in shown
+    )
+    assert "--bias, --no-bias" in shown
 
 
 @pytest.mark.parametrize("argv", [[], ["--help"], ["-h"]])

@@ -1,6 +1,6 @@
 """Every model that can be trained: stopped anywhere it ends with the same bits, and all commands know it."""
 
-import importlib.util
+import json
 
 import numpy as np
 import pytest
@@ -98,7 +98,6 @@ def test_a_gpt_writes_what_it_has_learned_from_characters_bytes_and_bpe(tmp_path
         text = capsys.readouterr().out.splitlines()[0]
         assert text == "the quick brown fox jumps over the lazy dog"
         assert (tmp_path / tokenizer / "samples-0.txt").read_text(encoding="utf-8") == text
-    assert importlib.util.find_spec("tinygen.training.gpt_task")
 
 
 def test_bits_a_byte_are_comparable_between_tokenizers(tmp_path):
@@ -119,6 +118,26 @@ def test_bits_a_byte_are_comparable_between_tokenizers(tmp_path):
         metrics = begun.task.evaluate(np.random.default_rng(0))
         assert metrics["loss"] == pytest.approx(np.log(vocabulary), rel=1e-5)
         assert metrics["bits_per_byte"] == pytest.approx(np.log2(vocabulary) * tokens / 11, rel=0.03)
+
+
+def test_other_text_is_read_with_the_tokenizer_of_the_run(tmp_path, small, capsys):
+    """The same letters in another order of appearance would have other numbers."""
+    for tokenizer in ("characters", "bpe"):
+        begun = Session.begin("gpt", {**small("gpt"), "tokenizer": tokenizer}, out=tmp_path, name=tokenizer)
+        begun.train()
+        other = tmp_path / "other.txt"
+        text = "zyx wvu " * 30 + "the quick brown fox jumps over the lazy dog; " * 20
+        other.write_text(text, encoding="utf-8")
+        argv = ["evaluate", str(tmp_path / tokenizer), "--data", str(other), "--json"]
+        assert main(argv) == 0
+        task = begun.task
+        task.test = task.tokenizer.encode(text[len(text) * 9 // 10 :]).astype(np.int32)
+        task.model.eval()
+        expected = task.evaluate(np.random.default_rng(0))["loss"]
+        assert json.loads(capsys.readouterr().out)["loss"] == pytest.approx(expected, rel=1e-6)
+    other.write_text("É" * 100, encoding="utf-8")
+    assert main(["evaluate", str(tmp_path / "characters"), "--data", str(other)]) == 2
+    assert "'É'" in capsys.readouterr().err
 
 
 def test_a_prompt_that_cannot_be_read_is_told(tmp_path, small, capsys):

@@ -67,14 +67,17 @@ def _flag(field):
 
 def _default(field, kind, recipes):
     """The part of an option's help that says its default."""
-    by_data = [
-        f"{settings[field.name]} for {name}" for name, settings in recipes.items() if field.name in settings
-    ]
-    if by_data:
-        others = len(by_data) < len(recipes) and field.default is not None
-        by_data += [f"otherwise {field.default}"] if others else []
-        return f" (default: {', '.join(by_data)})"
-    return "" if kind is bool or field.default is None else f" (default: {field.default})"
+    if field.name == "data" and recipes:
+        return f" (default: {next(iter(recipes))})"
+    values = {name: settings[field.name] for name, settings in recipes.items() if field.name in settings}
+    if not values:
+        return "" if kind is bool or field.default is None else f" (default: {field.default})"
+    if len(values) == len(recipes) and len(set(values.values())) == 1:
+        return f" (default: {next(iter(values.values()))})"
+    words = [f"{value} for {name}" for name, value in values.items()]
+    if len(values) < len(recipes) and field.default is not None:
+        words.append(f"otherwise {field.default}")
+    return f" (default: {', '.join(words)})"
 
 
 def from_settings(config, settings):

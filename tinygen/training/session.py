@@ -170,7 +170,7 @@ def rebuilt(run):
         TrainingConfig(**saved["training"])
         if recipe.config_for(saved[saved["model"]], saved["data"]) != model_config:
             raise ValueError("sizes of model and data that do not fit together")
-        files = {name: run.path(name).read_bytes() for name in recipe.files}
+        files = files_of(run, recipe)
         rng = stream(saved["training"]["seed"], "weights")
         task = recipe.make(model_config, saved["data"], files, rng=rng)
     except (KeyError, TypeError, ValueError) as error:
@@ -178,6 +178,11 @@ def rebuilt(run):
             f"{run.path('config.json')}: expected what `tinygen train` writes, got another file ({error!r})"
         ) from error
     return task, saved
+
+
+def files_of(run, recipe):
+    """What else of the data lies in a run folder, name -> bytes, such as a tokenizer."""
+    return {name: run.path(name).read_bytes() for name in recipe.files}
 
 
 def trained(folder, which="last"):
@@ -203,7 +208,7 @@ def add_data(run, task, config, data_info):
     Raises:
         ValueError: they are not the same any more.
     """
-    arrays, _, _ = task.load(config.data, data_info)
+    arrays, _, _ = task.load(config.data, data_info, files_of(run, task))
     if digest(arrays) != data_info.get("sha256"):
         raise ValueError(
             f"{run.folder}: the data {config.data} are not those that this run began with; "
@@ -235,7 +240,7 @@ def evaluated(folder, which="last", source=None):
     else:
         if source not in task.sources and not Path(source).exists():
             choose("data set", source, task.sources)
-        arrays, data_info, _ = task.load(source, saved["data"])
+        arrays, data_info, _ = task.load(source, saved["data"], files_of(run, task))
         try:
             task.check(saved["data"], data_info)
         except ValueError as error:

@@ -18,7 +18,8 @@ and for the command line (session.py, cli.py), whose class it is made of, beside
     by_path                 the settings for data by path
     data_config             the dataclass of how data are read, or None
     files                   the names of the files of a run that `make` needs
-    load(source, settings)  arrays by name; what config.json says of them, a dict; those files, name -> bytes
+    load(source, settings, files)   arrays by name; what config.json says of them, a dict; and those files,
+                            name -> bytes: new ones, unless there are some of an earlier run
     config_for(settings, data_info)   the model_config for such data
     make(config, data_info, files, rng=)   a task with a new model, as yet without data
     set_data(arrays, config)          gives it the data

@@ -44,7 +44,7 @@ class VAETask:
         self.players = (Player("model", model, self.loss),)
 
     @staticmethod
-    def load(source, settings):
+    def load(source, settings, files=None):
         (train, _), (test, labels) = data.load_images(source)
         arrays = {"train": train, "test": test} | ({} if labels is None else {"labels": labels})
         return arrays, {"shape": list(train.shape[1:]), "train": len(train), "test": len(test)}, {}
