@@ -257,6 +257,37 @@ def test_in_order_gives_the_rows_from_first_to_last():
     assert [b.tolist() for _, b in parts] == [[0, 2, 4], [6, 8, 10], [12]]
 
 
+# windows
+
+
+def test_windows_begin_anywhere_and_targets_are_the_next_tokens():
+    windows = data.Windows(np.arange(9), length=4, size=500, rng=lambda step: np.random.default_rng(step))
+    x, y = windows.at(3)
+    assert x.shape == y.shape == (500, 4) and x.dtype == np.int64
+    assert np.array_equal(y, x + 1)
+    assert set(x[:, 0].tolist()) == {0, 1, 2, 3, 4} and y.max() == 8
+    assert np.array_equal(windows.at(3)[0], x) and not np.array_equal(windows.at(4)[0], x)
+    assert windows.per_epoch == 9 / 2000
+
+
+@pytest.mark.parametrize("count", [2, 5, 9, 10])
+def test_windows_in_order_have_every_token_but_the_first_once_as_a_target(count):
+    x, y = (np.concatenate(part) for part in zip(*data.windows_in_order(np.arange(count), length=4, size=2)))
+    counted = y != -100
+    assert y[counted].tolist() == list(range(1, count)) and np.array_equal(x[counted] + 1, y[counted])
+    assert x.shape[1] == 4 and (x[~counted] == 0).all()
+
+
+def test_windows_check_their_arguments():
+    def make(**given):
+        return data.Windows(np.arange(5), **{"size": 2, "rng": None, **given})
+
+    with pytest.raises(ValueError, match="more than 5 tokens, one window and the next token, got 5"):
+        make(length=5)
+    with pytest.raises(ValueError, match="length and size of at least 1, got 0 and 2"):
+        make(length=0)
+
+
 # the catalogue
 
 

@@ -9,8 +9,10 @@ import pytest
 import tinygen as tg
 from tinygen.autograd import no_grad
 from tinygen.models import GPT, GPTConfig, SamplingConfig, generate
+from tinygen.models.cache import Cache
 from tinygen.models.positions import POSITIONS, Rotary, alibi_bias, alibi_slopes, sinusoidal_table
 from tinygen.models.sampling import window
+from tinygen.models.transformer import Block
 
 SIZES = {"vocabulary": 13, "context": 8, "layers": 2, "heads": 2, "width": 12}
 VARIANTS = {
@@ -102,6 +104,50 @@ def test_codes_of_places_are_those_of_the_papers():
     assert alibi_slopes(12)[8:].tolist() == alibi_slopes(16)[0:8:2].tolist()
     bias = alibi_bias(np.float32([0.5]), 2, 4)
     assert bias.tolist() == [[[-1.0, -0.5, 0.0, -0.5], [-1.5, -1.0, -0.5, 0.0]]]
+
+
+# another text beside its own
+
+
+def test_a_crossed_block_attends_to_a_memory_as_the_formula_says():
+    """Value by hand in float64; what a mask hides does not matter, nor does the memory's order."""
+    config = GPTConfig(**SIZES)
+    block = Block(config, rng=generator(), crossed=True).eval().astype(np.float64)
+    for parameter in block.parameters():
+        parameter.assign(generator(parameter.data.size).standard_normal(parameter.shape))
+    x, memory = generator(1).standard_normal((2, 3, 12)), generator(2).standard_normal((2, 5, 12))
+    w = block.cross.state_dict()
+    joint = [a @ w["c_attn.weight"].T + w["c_attn.bias"] for a in (x, memory)]
+    q, k, v = (
+        part.reshape(2, -1, 2, 6).swapaxes(1, 2)
+        for part in (joint[0][..., :12], joint[1][..., 12:24], joint[1][..., 24:])
+    )
+    scores = np.exp(q @ k.swapaxes(-1, -2) / math.sqrt(6))
+    seen = (scores / scores.sum(-1, keepdims=True) @ v).swapaxes(1, 2).reshape(2, 3, 12)
+    expected = seen @ w["c_proj.weight"].T + w["c_proj.bias"]
+    np.testing.assert_allclose(block.cross(x, memory).numpy(), expected, rtol=1e-9)
+    whole = block(x, memory, causal=True).numpy()
+    order = [3, 1, 4, 0, 2]
+    np.testing.assert_allclose(block(x, memory[:, order], causal=True).numpy(), whole, rtol=1e-9)
+    mask = np.array([True, True, True, False, True])
+    hidden = block(x, memory, memory_mask=mask, causal=True).numpy()
+    np.testing.assert_allclose(block(x, memory[:, mask], causal=True).numpy(), hidden, rtol=1e-9)
+    assert not np.allclose(hidden, whole)
+
+
+def test_a_cache_keeps_the_memory_and_goes_on_with_the_rows_that_it_is_told():
+    block = Block(GPTConfig(**SIZES), rng=generator(), crossed=True).eval()
+    x = generator(1).standard_normal((2, 3, 12), dtype=np.float32)
+    memory = generator(2).standard_normal((2, 5, 12), dtype=np.float32)
+    with no_grad():
+        whole = block(x, memory, causal=True).numpy()
+        cache = Cache(1, 8, memory=5)
+        parts = [block(x[:, i : i + 1], memory, causal=True, cache=cache.blocks[0]).numpy() for i in range(2)]
+        assert cache.length == 2
+        cache.keep([1, 1])
+        last = block(x[[1, 1], 2:], memory[[1, 1]], causal=True, cache=cache.blocks[0]).numpy()
+    np.testing.assert_allclose(np.concatenate(parts, axis=1), whole[:, :2], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(last, whole[[1, 1], 2:], rtol=1e-5, atol=1e-6)
 
 
 # how it begins, and learns

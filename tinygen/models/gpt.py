@@ -3,8 +3,8 @@
     Radford et al., Improving language understanding by generative pre-training (2018): eq. 1 and 2
     Radford et al., Language models are unsupervised multitask learners (2019): GPT-2
 
-Parameters have the names of GPT-2's published weights (wte, wpe, h.0.attn.c_attn, ...), so those can be
-loaded; gpt2.py reads and writes their files.
+Parameters have the names of GPT-2's published weights (wte, wpe, h.0.attn.c_attn, ...). Those of its linear
+layers are published transposed, as (in, out).
 
 Letters: B batch, T tokens, C width, V vocabulary.
 """

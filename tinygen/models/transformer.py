@@ -1,12 +1,12 @@
 """The blocks of a Transformer: attention with several heads, the network of each position, and their sums.
 
-    Vaswani et al., Attention is all you need (2017), arXiv 1706.03762; numbers of equations are theirs
+    Vaswani et al., Attention is all you need (2017), arXiv 1706.03762; sections and equations are theirs
     Radford et al., Language models are unsupervised multitask learners (2019): GPT-2, norms before sublayers
     Xiong et al., On layer normalization in the Transformer architecture (2020): pre- and post-norm compared
     Hendrycks & Gimpel, Gaussian error linear units (2016); Shazeer, GLU variants improve Transformer (2020)
 
-A block is shared by the decoder-only GPT (gpt.py) and by the encoder and decoder of the translator
-(translator.py). Where tokens stand is told by one of the codes of positions.py.
+A block attends to its own text, as a decoder-only GPT does (gpt.py), and to another one too where it is made
+for that. Where tokens stand is told by one of the codes of positions.py.
 
 The weights of attention are not dropped out, only what comes out of a sublayer (section 5.4): the fused
 operation never has them in memory.
@@ -177,7 +177,7 @@ class Block(nn.Module):
     Post-norm: norm(x + sublayer(x))       Vaswani et al., section 3.1
 
     Args:
-        crossed: whether it attends to a memory too, as the decoder of a translator does (section 3.2.3).
+        crossed: whether it attends to a memory too, as a decoder does to its encoder (section 3.2.3).
     """
 
     def __init__(self, config, *, rng, crossed=False):

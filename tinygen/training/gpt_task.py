@@ -77,6 +77,7 @@ class GPTTask:
     }
     by_path: ClassVar = NANOGPT
     monitor, unit = "loss", "nats a token"
+    units: ClassVar = {"perplexity": "equally likely tokens", "bits_per_byte": "bits"}
 
     def __init__(self, model, tokenizer):
         self.model, self.tokenizer = model, tokenizer

@@ -63,13 +63,14 @@ def _grid(images):
     return grid
 
 
-def save_curves(rows, path, *, unit):
+def save_curves(rows, path, *, unit, units):
     """Draw every figure against the epoch, on training and on test data where there are both.
 
     Args:
         rows: dicts with `epoch` and any number of `train_NAME` and `test_NAME`.
         path: where to write the PNG.
-        unit: of all but the gradient's norm, such as "nats an image".
+        unit: of the losses, such as "nats an image".
+        units: of metrics that have another one, name -> unit.
     """
     names = list(
         dict.fromkeys(key.partition("_")[2] for key in rows[0] if key.startswith(("train_", "test_")))
@@ -79,7 +80,7 @@ def save_curves(rows, path, *, unit):
     figure = _figure(4.2 * columns, 3.8 * height)
     grid = figure.subplots(height, columns, squeeze=False).ravel()
     for axes, name in zip(grid, names):
-        _curve(axes, rows, name, "norm" if name.endswith("gradient") else unit)
+        _curve(axes, rows, name, "norm" if name.endswith("gradient") else units.get(name, unit))
     for axes in grid[len(names) :]:
         axes.remove()
     figure.axes[0].legend(frameon=False, fontsize=11, labelcolor=INK)

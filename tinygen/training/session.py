@@ -105,7 +105,8 @@ class Session:
         with self.run.alone(), self.run.writing():
             rows = self.run.metrics()
             if rows:
-                plots.save_curves(rows, self.run.path("curves.png"), unit=self.task.unit)
+                path, task = self.run.path("curves.png"), self.task
+                plots.save_curves(rows, path, unit=task.unit, units=task.units)
             self.task.model.eval()
             samples = self.task.final_samples(self.run, stream(self.config.seed, "pictures"))
             self.task.model.train()

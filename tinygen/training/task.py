@@ -9,6 +9,7 @@ For the loop (loop.py), a task has
     evaluate(rng)    metrics on data that it is not trained on, name -> number; all noise drawn from `rng`
     monitor          the metric of `evaluate` by which the best weights are known: the lower, the better
     unit             of the losses, such as "nats an image"
+    units            of metrics that have another one, name -> unit
     samples(path, rng)   writes what the model makes now into a file: `path` with .png or .txt added
 
 and for the command line (session.py, cli.py), whose class it is made of, besides

@@ -37,6 +37,7 @@ class VAETask:
     }
     by_path: ClassVar = {"hidden": 400, "latent": 20, "epochs": 20, "batch": 128, "lr": 1e-3}
     monitor, unit = "loss", "nats an image"
+    units: ClassVar = {}
     at_once = 500  # images of an evaluation that are computed together; which noise they get depends on it
 
     def __init__(self, model, shape):
