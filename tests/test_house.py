@@ -75,6 +75,10 @@ MORE_RAW_ARRAYS = {
     "tinygen.nn.init": {"linalg", "sign", "diag"},
     # tables that are computed once, and what happens to logits when nothing is learnt any more
     "tinygen.models.positions": {"outer", "sin", "cos", "abs"},
+    "tinygen.models.beam": {
+        *("argpartition", "argsort", "concatenate", "flatnonzero", "inf", "nonzero", "repeat", "sort"),
+        *("take_along_axis", "where"),
+    },
     "tinygen.models.sampling": {
         *("exp", "where", "unique", "argsort", "cumsum", "searchsorted", "concatenate")
     },

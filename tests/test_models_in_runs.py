@@ -29,17 +29,34 @@ SMALL = {
         "ema": 0.9,
         "accumulate": 2,
     },
+    "translator": {
+        "data": "PAIRS",
+        "tokenizer": "characters",
+        "layers": 1,
+        "heads": 2,
+        "width": 16,
+        "context": 24,
+        "batch": 90,
+        "dropout": 0.2,
+        "steps": 12,
+        "warmup": 3,
+        "evaluate_every": 5,
+        "ema": 0.9,
+        "accumulate": 2,
+    },
 }
 
 
 @pytest.fixture
 def small(tmp_path):
-    """A function from a model's name to its settings, its text in a file."""
+    """A function from a model's name to its settings, its text or pairs in a file."""
     path = tmp_path / "text.txt"
     path.write_text("the quick brown fox jumps over the lazy dog; " * 40, encoding="utf-8")
-    return lambda model: {
-        name: str(path) if value == "TEXT" else value for name, value in SMALL[model].items()
-    }
+    pairs = tmp_path / "pairs.tsv"
+    words = ["quick", "brown", "fox", "lazy", "dog"]
+    pairs.write_text("\n".join(f"{a} {b}\t{b} {a}" for a in words for b in words), encoding="utf-8")
+    files = {"TEXT": str(path), "PAIRS": str(pairs)}
+    return lambda model: {name: files.get(value, value) for name, value in SMALL[model].items()}
 
 
 @pytest.mark.parametrize("model", MODELS)

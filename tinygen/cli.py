@@ -23,6 +23,7 @@ import numpy as np
 from . import __version__
 from .configuration import check, option
 from .extras import MissingLibrary
+from .models import BeamConfig
 from .training import registry, session, tour
 from .training.checkpoint import Damaged
 from .training.options import Mistake, choose, from_settings, parse
@@ -41,6 +42,7 @@ usage: tinygen COMMAND ...
                       (MODEL: {models})
   train --resume RUN  go on with a training that was stopped
   sample RUN          let the model in a run folder make something new
+  translate RUN TEXT  let a translator translate a text, or each line of stdin
   evaluate RUN        measure it on data that it was not trained on
   profile MODEL       what a training step spends its time on, beside what this
                       machine can do
@@ -78,6 +80,16 @@ class Sampling:
     """What `sample` does for every model."""
 
     seed: int = option(0, "of what is drawn", at_least=0)
+    checkpoint: str = option("last", BEST, choices=("last", "best"))
+
+    def __post_init__(self):
+        check(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Translation:
+    """What `translate` does beside the search."""
+
     checkpoint: str = option("last", BEST, choices=("last", "best"))
 
     def __post_init__(self):
@@ -233,7 +245,7 @@ def _sample(argv):
     folder = next((word for word in argv if Path(word, "config.json").is_file()), None)
     with _mistakes():
         recipe = type(session.rebuilt(Run.open(folder))[0]) if folder else None
-    given = parse("tinygen sample", argv, (Sampling, *([recipe.sampling] if recipe else ())), operand=RUN)
+    given = parse("tinygen sample", argv, (Sampling, *([recipe.sampling] if recipe else ())), operands=(RUN,))
     folder = _required("sample", given.pop("RUN", None))
     with _mistakes():
         options = from_settings(Sampling, given)
@@ -241,6 +253,27 @@ def _sample(argv):
         how = from_settings(task.sampling, given)
         rng = np.random.default_rng(options.seed)
         print(task.sample(run.path(f"samples-{options.seed}"), how, rng=rng))
+    return 0
+
+
+def _translate(argv):
+    given = parse(
+        "tinygen translate",
+        argv,
+        (Translation, BeamConfig),
+        operands=(RUN, ("TEXT", "to translate (default: each line of standard input)")),
+    )
+    folder, text = _required("translate", given.pop("RUN", None)), given.pop("TEXT", None)
+    with _mistakes():
+        options, search = from_settings(Translation, given), from_settings(BeamConfig, given)
+        _, task, _ = session.trained(folder, options.checkpoint)
+        if not hasattr(task, "translated"):
+            raise ValueError(
+                f"{folder}: expected a translator, got another model; do: tinygen sample {folder}"
+            )
+        for line in [text] if text is not None else map(str.strip, sys.stdin):
+            blank = text is None and not line  # lines of output stay beside those of input
+            print("" if blank else task.translated([line], search)[0], flush=True)
     return 0
 
 
@@ -254,13 +287,14 @@ def _evaluate(argv):
     else:
         for name, value in metrics.items():
             print(f"{name.replace('_', ' '):16} {value:.6g}")
-        print(f"(losses in {task.unit}; on data not trained on)")
+        for line in (*task.remarks, f"losses in {task.unit}; on data not trained on"):
+            print(f"({line})")
     return 0
 
 
 def _run_folder(command, argv, options):
     """The run folder in `argv`, and the options given."""
-    given = parse(f"tinygen {command}", argv, (options,), operand=RUN)
+    given = parse(f"tinygen {command}", argv, (options,), operands=(RUN,))
     return _required(command, given.pop("RUN", None)), given
 
 
@@ -294,7 +328,7 @@ def _profile(argv):
 
 
 def _ops(argv):
-    given = parse("tinygen ops", argv, (), operand=("OPERATION", "tell all of this one, such as matmul"))
+    given = parse("tinygen ops", argv, (), operands=(("OPERATION", "tell all of this one, such as matmul"),))
     name = given.get("OPERATION")
     if name is None:
         print(registry.listing(_columns()))
@@ -331,6 +365,7 @@ COMMANDS = {
     "tour": _tour,
     "train": _train,
     "sample": _sample,
+    "translate": _translate,
     "evaluate": _evaluate,
     "profile": _profile,
     "ops": _ops,

@@ -6,6 +6,7 @@
 
 from .batches import Minibatches, in_order
 from .bpe import BPETokenizer
+from .by_length import PADDING, BatchesByLength, cropped, padded
 from .catalogue import (
     IMAGES,
     PAIRS,
@@ -32,15 +33,18 @@ from .windows import Windows, windows_in_order
 
 __all__ = [
     "BPETokenizer",
+    "BatchesByLength",
     "ByteTokenizer",
     "CharacterTokenizer",
     "IMAGES",
     "Minibatches",
+    "PADDING",
     "PAIRS",
     "POINTS",
     "TEXTS",
     "addition",
     "copying",
+    "cropped",
     "digits",
     "grid",
     "in_order",
@@ -53,6 +57,7 @@ __all__ = [
     "mnist",
     "multi30k",
     "number_words",
+    "padded",
     "python_docs",
     "python_entries",
     "python_source",

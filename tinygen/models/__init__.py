@@ -1,7 +1,22 @@
 """Generative models: a paper a file."""
 
+from .beam import BeamConfig, Hypothesis, beam_search
 from .gpt import GPT, GPTConfig
 from .sampling import SamplingConfig, generate, until
+from .translator import Translator, TranslatorConfig
 from .vae import VAE, VAEConfig
 
-__all__ = ["GPT", "GPTConfig", "SamplingConfig", "VAE", "VAEConfig", "generate", "until"]
+__all__ = [
+    "GPT",
+    "VAE",
+    "BeamConfig",
+    "GPTConfig",
+    "Hypothesis",
+    "SamplingConfig",
+    "Translator",
+    "TranslatorConfig",
+    "VAEConfig",
+    "beam_search",
+    "generate",
+    "until",
+]

@@ -12,14 +12,10 @@ Letters: B batch, T tokens, C width, V vocabulary.
 import functools
 from dataclasses import dataclass
 
-import numpy as np
-
 from .. import nn
 from ..autograd import ops
-from ..configuration import option
 from .cache import Cache
-from .positions import Rotary, alibi_bias, alibi_slopes, sinusoidal_table
-from .transformer import Block, TransformerConfig, norm
+from .transformer import Stack, TransformerConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,10 +26,8 @@ class GPTConfig(TransformerConfig):
         ValueError: as TransformerConfig.
     """
 
-    tied: bool = option(True, "one matrix to look tokens up with and to guess the next")
 
-
-class GPT(nn.Module):
+class GPT(Stack):
     """A decoder-only Transformer: h_0 = U W_e + W_p, h_l = block(h_{l-1}), P(u) = softmax(h_n W_e^T) (eq. 2).
 
     wte      (V, C)  W_e, the tokens; and, unless the configuration unties it, the matrix that guesses
@@ -44,22 +38,11 @@ class GPT(nn.Module):
     """
 
     def __init__(self, config, *, rng):
-        self.config = config
         init = functools.partial(nn.init.normal, std=0.02)
         self.wte = nn.Embedding(config.vocabulary, config.width, rng=rng, init=init)
-        if config.positions == "learned":
-            self.wpe = nn.Embedding(config.context, config.width, rng=rng, init=init)
-        self.drop = nn.Dropout(config.dropout, rng=rng)
-        self.h = [Block(config, rng=rng) for _ in range(config.layers)]
-        self.ln_f = norm(config)
+        super().__init__(config, rng=rng)
         if not config.tied:
             self.lm_head = nn.Linear(config.width, config.vocabulary, bias=False, rng=rng, init=init)
-        if config.positions == "sinusoidal":
-            self._places = sinusoidal_table(config.context, config.width)
-        elif config.positions == "rotary":
-            self._rotary = Rotary(config.context, config.width // config.heads)
-        elif config.positions == "alibi":
-            self._slopes = alibi_slopes(config.heads)
 
     def forward(self, tokens, *, cache=None):
         """The logits (B, T, V) of the token after each of `tokens`, integers (B, T).
@@ -80,20 +63,7 @@ class GPT(nn.Module):
                 f"GPT: expected tokens (B, T) with at most {self.config.context} of them in a row, got "
                 f"{tuple(tokens.shape)} after {start}; give the last ones only"
             )
-        count = tokens.shape[1]
-        x, turn, mask = self.wte(tokens), None, None
-        if self.config.positions == "learned":
-            x = x + self.wpe(np.arange(start, start + count))
-        elif self.config.positions == "sinusoidal":
-            x = x + self._places[start : start + count].astype(x.dtype)
-        elif self.config.positions == "rotary":
-            turn = functools.partial(self._rotary, start=start)
-        elif self.config.positions == "alibi":
-            mask = alibi_bias(self._slopes, count, start + count).astype(x.dtype)
-        x = self.drop(x)
-        for i, block in enumerate(self.h):
-            x = block(x, mask=mask, causal=True, turn=turn, cache=cache and cache.blocks[i])
-        return self.ln_f(x)
+        return self.through(self.wte(tokens), causal=True, cache=cache)
 
     def logits(self, hidden):
         """(..., C) -> (..., V)."""
@@ -102,9 +72,10 @@ class GPT(nn.Module):
     def loss(self, tokens, targets, *, reduction="mean"):
         """The cross-entropy of `targets` (B, T), each after its token of `tokens` (B, T), in nats: eq. 1.
 
-        A target of -100 counts for nothing.
+        A target of -100 counts for nothing. While training, labels are smoothed as the configuration says.
         """
-        return ops.cross_entropy(self(tokens), targets, reduction=reduction)
+        smoothing = self.config.label_smoothing if self.training else 0.0
+        return ops.cross_entropy(self(tokens), targets, label_smoothing=smoothing, reduction=reduction)
 
     def new_cache(self):
         """An empty cache for a text of up to `context` tokens."""

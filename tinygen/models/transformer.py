@@ -6,7 +6,7 @@
     Hendrycks & Gimpel, Gaussian error linear units (2016); Shazeer, GLU variants improve Transformer (2020)
 
 A block attends to its own text, as a decoder-only GPT does (gpt.py), and to another one too where it is made
-for that. Where tokens stand is told by one of the codes of positions.py.
+for that (translator.py). Where tokens stand is told by one of the codes of positions.py.
 
 The weights of attention are not dropped out, only what comes out of a sublayer (section 5.4): the fused
 operation never has them in memory.
@@ -18,10 +18,12 @@ import functools
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from .. import nn
 from ..autograd import ops
 from ..configuration import check, option
-from .positions import POSITIONS
+from .positions import POSITIONS, Rotary, alibi_bias, alibi_slopes, sinusoidal_table
 
 ACTIVATIONS = {"gelu": "none", "gelu-tanh": "tanh", "relu": None, "swiglu": None}
 NORMS = {"layer": nn.LayerNorm, "rms": nn.RMSNorm}
@@ -52,6 +54,11 @@ class TransformerConfig:
     post_norm: bool = option(False, "norms after the sums, as in the first Transformer, not before sublayers")
     activation: str = option("gelu", "of each position's network", choices=ACTIVATIONS)
     positions: str = option("learned", "how a token's place is told", choices=POSITIONS)
+    initial: str = option("gpt-2", "how weights of linear layers begin", choices=("gpt-2", "xavier"))
+    label_smoothing: float = option(
+        0.0, "share of the probability that training gives to all tokens alike", at_least=0, below=1
+    )
+    tied: bool = option(True, "one matrix to look tokens up with and to guess the next")
 
     def __post_init__(self):
         check(self)
@@ -84,8 +91,11 @@ def linear(config, inputs, outputs, *, rng, residual=False):
     """A layer as GPT-2 begins: weights of std 0.02, less where the result is added to the sum of all blocks.
 
     There it is 0.02 / sqrt(number of such additions), so that the sum of a deep network starts as large as
-    that of a shallow one (GPT-2, section 2.3).
+    that of a shallow one (GPT-2, section 2.3). "xavier" is Glorot & Bengio's, which goes by the layer's sizes
+    and lets narrow networks start with stronger opinions: what most translators do.
     """
+    if config.initial == "xavier":
+        return nn.Linear(inputs, outputs, bias=config.bias, rng=rng, init=nn.init.xavier_uniform)
     std = 0.02 / math.sqrt(2 * config.layers) if residual else 0.02
     init = functools.partial(nn.init.normal, std=std)
     return nn.Linear(inputs, outputs, bias=config.bias, rng=rng, init=init)
@@ -200,3 +210,55 @@ class Block(nn.Module):
 
     def _add(self, x, norm, sublayer):
         return norm(x + sublayer(x)) if self.post_norm else x + sublayer(norm(x))
+
+
+class Stack(nn.Module):
+    """Blocks, one after the other, and a norm, over tokens that are told their places.
+
+    wpe   (context, C), the places, where they are learned
+    h     the blocks
+    ln_f  the last norm, GPT-2's
+
+    Args:
+        crossed: whether the blocks attend to a memory too.
+    """
+
+    def __init__(self, config, *, rng, crossed=False):
+        self.config = config
+        if config.positions == "learned":
+            init = functools.partial(nn.init.normal, std=0.02)
+            self.wpe = nn.Embedding(config.context, config.width, rng=rng, init=init)
+        elif config.positions == "sinusoidal":
+            self._places = sinusoidal_table(config.context, config.width)
+        elif config.positions == "rotary":
+            self._rotary = Rotary(config.context, config.width // config.heads)
+        elif config.positions == "alibi":
+            self._slopes = alibi_slopes(config.heads)
+        self.drop = nn.Dropout(config.dropout, rng=rng)
+        self.h = [Block(config, rng=rng, crossed=crossed) for _ in range(config.layers)]
+        self.ln_f = norm(config)
+
+    def through(self, x, memory=None, *, mask=None, memory_mask=None, causal=False, cache=None):
+        """Tokens as vectors, (B, T, C), and a memory (B, S, C) if there is one -> (B, T, C).
+
+        Args:
+            mask, memory_mask: booleans that broadcast to (B, H, T, keys), True where a token may be seen.
+            causal: a token sees those before it, and itself.
+            cache: a Cache: the tokens go on where those before ended, and are added to it.
+        """
+        start, count = cache.length if cache else 0, x.shape[1]
+        turn = None
+        if self.config.positions == "learned":
+            x = x + self.wpe(np.arange(start, start + count))
+        elif self.config.positions == "sinusoidal":
+            x = x + self._places[start : start + count].astype(x.dtype)
+        elif self.config.positions == "rotary":
+            turn = functools.partial(self._rotary, start=start)
+        elif self.config.positions == "alibi":
+            bias = alibi_bias(self._slopes, count, start + count).astype(x.dtype)
+            mask = bias if mask is None else ops.where(mask, bias, -math.inf)
+        x = self.drop(x)
+        for i, block in enumerate(self.h):
+            own = cache and cache.blocks[i]
+            x = block(x, memory, mask=mask, memory_mask=memory_mask, causal=causal, turn=turn, cache=own)
+        return self.ln_f(x)

@@ -77,6 +77,7 @@ class GPTTask:
     }
     by_path: ClassVar = NANOGPT
     monitor, unit = "loss", "nats a token"
+    remarks = ()
     units: ClassVar = {"perplexity": "equally likely tokens", "bits_per_byte": "bits"}
 
     def __init__(self, model, tokenizer):
@@ -139,6 +140,8 @@ class GPTTask:
         size = len(self.tokenizer.decode_bytes(self.test[1:]))
         bits = loss * (len(self.test) - 1) / math.log(2)
         return {"loss": loss, "perplexity": math.exp(loss), "bits_per_byte": bits / size}
+
+    measure = evaluate
 
     def samples(self, path, rng):
         path = path.with_name(f"{path.name}.txt")

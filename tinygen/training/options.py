@@ -20,7 +20,7 @@ class _Parser(argparse.ArgumentParser):
         raise Mistake(message.removeprefix("argument "))
 
 
-def parse(program, argv, configs, *, recipes=None, sources=(), without=(), operand=None):
+def parse(program, argv, configs, *, recipes=None, sources=(), without=(), operands=()):
     """The options given in `argv`, as a dict; those not given are not in it.
 
     Args:
@@ -30,15 +30,15 @@ def parse(program, argv, configs, *, recipes=None, sources=(), without=(), opera
         recipes: for the help, a dict of data set -> settings that replace the fields' defaults there.
         sources: for the help, the names that the option `data` may have beside a path.
         without: names of fields that are no options.
-        operand: a name and what it means, of an argument that is no option and may be left out.
+        operands: pairs of a name and what it means, of arguments that are no options and may be left out.
 
     Raises:
         Mistake: an unknown option, with the nearest known one, or a value of another type.
     """
     parser = _Parser(prog=program, allow_abbrev=False, argument_default=argparse.SUPPRESS)
     known = [f for config in configs for f in dataclasses.fields(config) if f.name not in without]
-    if operand:
-        parser.add_argument(operand[0], nargs="?", help=operand[1])
+    for name, meaning in operands:
+        parser.add_argument(name, nargs="?", help=meaning)
     for field in known:
         kind = next(k for k in (*typing.get_args(field.type), field.type) if k is not type(None))
         choices = field.metadata.get("choices")

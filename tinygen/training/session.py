@@ -247,7 +247,7 @@ def evaluated(folder, which="last", source=None):
         except ValueError as error:
             raise ValueError(f"{source}: {error}; give data like {config.data}") from error
         task.set_data(arrays, config)
-    return task.evaluate(stream(config.seed, "evaluation")), task
+    return task.measure(stream(config.seed, "evaluation")), task
 
 
 def one_step(task, config):

@@ -7,6 +7,8 @@ For the loop (loop.py), a task has
     steps_per_epoch  minibatches in a pass over the data, a number that may be a fraction
     batch(step)      the minibatch of a step, a tuple of arrays with one row an example
     evaluate(rng)    metrics on data that it is not trained on, name -> number; all noise drawn from `rng`
+    measure(rng)     the same for a model that is trained: on all data, as they are reported
+    remarks          lines that say more of what `measure` returned last
     monitor          the metric of `evaluate` by which the best weights are known: the lower, the better
     unit             of the losses, such as "nats an image"
     units            of metrics that have another one, name -> unit

@@ -37,6 +37,7 @@ class VAETask:
     }
     by_path: ClassVar = {"hidden": 400, "latent": 20, "epochs": 20, "batch": 128, "lr": 1e-3}
     monitor, unit = "loss", "nats an image"
+    remarks = ()
     units: ClassVar = {}
     at_once = 500  # images of an evaluation that are computed together; which noise they get depends on it
 
@@ -82,6 +83,8 @@ class VAETask:
 
     def evaluate(self, rng):
         return means(self.players[0], data.in_order(self.test, size=self.at_once), rng)
+
+    measure = evaluate
 
     def samples(self, path, rng):
         self.sample(path, VAESampling(), rng=rng)

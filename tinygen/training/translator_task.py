@@ -1,0 +1,267 @@
+"""How a translator is trained: on pairs of texts, to write the second after the first. See task.py."""
+
+import json
+import math
+import warnings
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from .. import data
+from ..configuration import check, option
+from ..data.tokenizers import Tokenizer
+from ..durable import write
+from ..metrics import bleu
+from ..models import BeamConfig, Translator, TranslatorConfig, beam_search
+from .options import from_settings
+from .streams import stream
+from .task import Player, means
+
+TOKENIZER, EXAMPLES = "tokenizer.json", "examples.json"
+START, END = "<s>", "</s>"
+SHOWN, SCORED, TOGETHER = 10, 200, 50  # pairs: in samples, for BLEU while training, in one search
+TINY = {  # Transformer-Tiny of Wu et al., Good for misconceived reasons (2021), for Multi30k
+    "layers": 4,
+    "heads": 4,
+    "width": 128,
+    "feed_forward": 256,
+    "context": 128,
+    "dropout": 0.3,
+    "activation": "relu",
+    "positions": "sinusoidal",
+    "initial": "xavier",
+    "label_smoothing": 0.1,
+    "batch": 4096,
+    "steps": 5000,
+    "optimizer": "adam",
+    "lr": 5e-3,
+    "beta2": 0.98,
+    "schedule": "inverse-sqrt",
+    "warmup": 1000,
+    "ema": 0.998,
+}
+SMALL = {
+    **TINY,
+    "layers": 2,
+    "context": 64,
+    "dropout": 0.0,
+    "label_smoothing": 0.0,
+    "batch": 4096,
+    "steps": 1000,
+    "lr": 2e-3,
+    "warmup": 200,
+    "tokenizer": "characters",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairsConfig:
+    """How pairs of texts become tokens, the same for both sides."""
+
+    tokenizer: str = option("bpe", "what a token is", choices=("characters", "bytes", "bpe"))
+    merges: int | None = option(None, "that bpe learns, from both sides together (5000)", at_least=1)
+    lower: bool = option(False, "make all letters small")
+    reverse: bool = option(False, "translate from the second text of a pair into the first")
+
+    def __post_init__(self):
+        check(self)
+        if self.merges is not None and self.tokenizer != "bpe":
+            raise ValueError(
+                f"merges: is not used by the tokenizer {self.tokenizer}; leave it out, or choose bpe"
+            )
+
+    def sides(self, pairs):
+        """Pairs of texts as (source, target), as the model reads them."""
+        pairs = [tuple(text.lower() for text in pair) if self.lower else pair for pair in pairs]
+        return [pair[::-1] for pair in pairs] if self.reverse else pairs
+
+    def trained(self, pairs):
+        """The tokenizer of these (source, target), with tokens that begin and end a target."""
+        text = "\n".join(text for pair in pairs for text in pair)
+        if self.tokenizer == "bytes":
+            return data.ByteTokenizer(specials=(START, END))
+        if self.tokenizer == "characters":
+            return data.CharacterTokenizer.train(text, specials=(START, END))
+        return data.BPETokenizer.train(text, number=self.merges or 5000, specials=(START, END))
+
+
+class TranslatorTask:
+    """A translator on pairs of texts, any of data.PAIRS or a file of lines with a tab."""
+
+    model_config, derived = TranslatorConfig, ("vocabulary",)
+    data_config, sampling, files = PairsConfig, BeamConfig, (TOKENIZER, EXAMPLES)
+    sources = data.PAIRS
+    settings: ClassVar = {
+        "number-words": SMALL,
+        "multi30k": {**TINY, "lower": True},
+        "addition": SMALL,
+        "copying": SMALL,
+        "sorting": SMALL,
+        "python-entries": TINY,
+    }
+    by_path: ClassVar = TINY
+    monitor, unit = "loss", "nats a token"
+    units: ClassVar = {"perplexity": "equally likely tokens", "bleu": "BLEU", "exact": "share of all"}
+
+    def __init__(self, model, tokenizer, config, examples):
+        self.model, self.tokenizer, self.config, self.examples = model, tokenizer, config, examples
+        self.start, self.end = tokenizer.specials[START], tokenizer.specials[END]
+        self.players = (
+            Player("model", model, self.loss, weight=lambda batch: int((batch[1][:, 1:] >= 0).sum())),
+        )
+        self.remarks = ()
+
+    @staticmethod
+    def load(source, settings, files=None):
+        config = from_settings(PairsConfig, settings)
+        splits = dict(zip(("train", "test"), data.load_pairs(source)))
+        if source == "multi30k":
+            splits["validation"] = data.multi30k(split="validation")
+        splits = {name: config.sides(pairs) for name, pairs in splits.items()}
+        if files:
+            tokenizer = Tokenizer.from_dict(json.loads(files[TOKENIZER]))
+        else:
+            characters = config.tokenizer == "characters"  # which knows no others: all that there are
+            tokenizer = config.trained(
+                [p for s in splits.values() for p in s] if characters else splits["train"]
+            )
+        arrays = {}
+        for name, pairs in splits.items():
+            start, end = tokenizer.specials[START], tokenizer.specials[END]
+            arrays[f"{name}_source"] = data.padded([tokenizer.encode(pair[0]) for pair in pairs])
+            arrays[f"{name}_target"] = data.padded(
+                [[start, *tokenizer.encode(pair[1]), end] for pair in pairs]
+            )
+        data_info = {
+            **{name: getattr(config, name) for name in ("tokenizer", "merges", "lower", "reverse")},
+            "vocabulary": tokenizer.vocab_size,
+            **{name: len(pairs) for name, pairs in splits.items()},
+        }
+        return (
+            arrays,
+            data_info,
+            {
+                TOKENIZER: json.dumps(tokenizer.to_dict(), ensure_ascii=False).encode(),
+                EXAMPLES: json.dumps(splits["test"][:SHOWN], ensure_ascii=False, indent=1).encode(),
+            },
+        )
+
+    @classmethod
+    def config_for(cls, settings, data_info):
+        return from_settings(cls.model_config, {**settings, "vocabulary": data_info["vocabulary"]})
+
+    @classmethod
+    def make(cls, config, data_info, files, *, rng):
+        tokenizer = Tokenizer.from_dict(json.loads(files[TOKENIZER]))
+        examples = [tuple(pair) for pair in json.loads(files[EXAMPLES])]
+        return cls(Translator(config, rng=rng), tokenizer, from_settings(PairsConfig, data_info), examples)
+
+    @staticmethod
+    def check(data_info, other):
+        """Any pairs will do: they are read with the tokenizer that the model was trained with."""
+
+    def set_data(self, arrays, config):
+        self.splits = {}
+        for name in ("train", "validation", "test"):
+            if f"{name}_source" in arrays:
+                self.splits[name] = self._fitting(name, arrays[f"{name}_source"], arrays[f"{name}_target"])
+        source, target = self.splits["train"]
+        lengths = np.stack([(side >= 0).sum(axis=1) for side in (source, target)], axis=1)
+        self.batches = data.BatchesByLength(
+            lengths, tokens=config.batch, rng=lambda epoch: stream(config.seed, "order", epoch)
+        )
+        self.steps_per_epoch = len(self.batches)
+
+    def _fitting(self, name, source, target):
+        """The pairs that the model can read at once; the others are left out, and that is told."""
+        context = self.model.config.context
+        fits = ((source >= 0).sum(axis=1) <= context) & ((target >= 0).sum(axis=1) <= context + 1)
+        if not fits.all():
+            warnings.warn(
+                f"{(~fits).sum():,} of {len(fits):,} pairs ({name}) are longer than the context, {context} "
+                "tokens, and left out; choose a larger context to have them",
+                stacklevel=2,
+            )
+        return source[fits], target[fits]
+
+    def batch(self, step):
+        rows = self.batches.at(step)
+        return tuple(data.cropped(side[rows]) for side in self.splits["train"])
+
+    def loss(self, batch, rng):
+        return self.model.loss(*batch), {}
+
+    def evaluate(self, rng):
+        """While training: on the validation set where there is one; BLEU and the share of exact translations
+        by taking the likeliest token each time, of the first 200 pairs."""
+        split = "validation" if "validation" in self.splits else "test"
+        return self._measured(split, rng, BeamConfig(beams=1, length_penalty=0.0), SCORED)
+
+    def measure(self, rng):
+        """On the whole test set, by beam search."""
+        return self._measured("test", rng, BeamConfig(), None)
+
+    def _measured(self, split, rng, search, count):
+        source, target = self.splits[split]
+        order = np.argsort((target >= 0).sum(axis=1), kind="stable")
+        batches = (
+            tuple(data.cropped(side[rows]) for side in (source, target))
+            for (rows,) in data.in_order(order, size=TOGETHER)
+        )
+        loss = means(self.players[0], batches, rng)["loss"]
+        references = [self._text(row) for row in target[:count]]
+        translations = self._translations(source[:count], search)
+        found = {"loss": loss, "perplexity": math.exp(loss)}
+        if any(len(text.split()) >= 4 for text in references):  # BLEU counts runs of up to four words
+            found["bleu"], signature = bleu(translations, references, lower=self.config.lower)
+            self.remarks = (f"BLEU: {signature}, beam {search.beams}",)
+        found["exact"] = float(np.mean([t == r for t, r in zip(translations, references)]))
+        return found
+
+    def translated(self, texts, search):
+        """The translations of texts, a list of str.
+
+        Raises:
+            ValueError: a text that is empty, longer than the model's context, or with a character that the
+                tokenizer does not know.
+        """
+        rows = [self.tokenizer.encode(text.lower() if self.config.lower else text) for text in texts]
+        for text, row in zip(texts, rows):
+            if not 1 <= len(row) <= self.model.config.context:
+                raise ValueError(
+                    f"translate: expected 1 to {self.model.config.context} tokens, got {len(row)} in "
+                    f"{text[:40]!r}; give one sentence at a time"
+                )
+        return self._translations(data.padded(rows), search)
+
+    def _translations(self, source, search):
+        """The best translation of each row of `source`, those of about one length together."""
+        lengths, texts = (source >= 0).sum(axis=1), {}
+        for (rows,) in data.in_order(np.argsort(lengths, kind="stable"), size=TOGETHER):
+            some = data.cropped(source[rows])
+            limit = min(self.model.config.context, 10 + 2 * some.shape[1])
+            found = beam_search(self.model, some, start=self.start, end=self.end, search=search, limit=limit)
+            texts |= {row: self.tokenizer.decode(best[0].tokens) for row, best in zip(rows.tolist(), found)}
+        return [texts[row] for row in range(len(source))]
+
+    def _text(self, target):
+        """The text of a row (T,) of targets, which has a start, an end and filling."""
+        return self.tokenizer.decode(target[1 : (target >= 0).sum() - 1])
+
+    def samples(self, path, rng):
+        return self.sample(path, BeamConfig(), rng=rng)
+
+    def sample(self, path, options, *, rng):
+        """Write translations of ten pairs of the test set, each below its source and its reference."""
+        found = self.translated([source for source, _ in self.examples], options)
+        lines = [
+            f"source:      {source}\nreference:   {reference}\ntranslation: {text}\n"
+            for (source, reference), text in zip(self.examples, found)
+        ]
+        path = path.with_name(f"{path.name}.txt")
+        write(path, "\n".join(lines).encode())
+        return path
+
+    def final_samples(self, run, rng):
+        return self.samples(run.path("samples"), rng)
