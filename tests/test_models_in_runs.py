@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from test_loop import KillAt, Killed, left_behind
 
+import tinygen as tg
 from tinygen.cli import main
-from tinygen.training import Run, Session
+from tinygen.training import Run, Session, session
 from tinygen.training.recipes import MODELS
+from tinygen.training.step import take_step
 
 for library in ("sklearn", "matplotlib", "safetensors", "tqdm"):
     pytest.importorskip(library)
@@ -88,6 +90,34 @@ def test_all_commands_know_it(tmp_path, small, model, capsys):
     assert main(["profile", model, *options, "--repeats", "1"]) == 0
     assert "linear" in capsys.readouterr().out
     assert (tmp_path / "run" / "report.html").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("model", ["gpt", "translator"])
+def test_a_minibatch_in_pieces_gives_the_gradient_of_the_whole(small, model):
+    """Also where rows have different numbers of tokens that count."""
+    gradients = []
+    for pieces in (1, 2, 3):
+        settings = {**small(model), "dropout": 0.0, "accumulate": pieces}
+        task, config, *_ = session.prepared(model, settings)
+        session.one_step(task, config)()
+        gradients.append({name: p.grad.numpy() for name, p in task.model.named_parameters()})
+    for other in gradients[1:]:
+        for name, gradient in gradients[0].items():
+            np.testing.assert_allclose(other[name], gradient, rtol=1e-3, atol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_any_number_of_threads_trains_to_the_same_bits(small, model):
+    found = []
+    for threads in (1, 2, 3):
+        task, config, *_ = session.prepared(model, small(model))
+        optimizers = [config.make_optimizer(player.module.parameters()) for player in task.players]
+        with tg.kernels.use("numba", threads=threads):
+            for step in range(2):
+                take_step(task, optimizers, task.batch(step), config, step, lr=1e-2)
+        found.append(task.model.state_dict())
+    for other in found[1:]:
+        assert all(np.array_equal(other[name], array) for name, array in found[0].items())
 
 
 # text
