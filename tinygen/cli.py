@@ -25,6 +25,7 @@ from .configuration import check, option
 from .extras import MissingLibrary
 from .training import registry, session, tour
 from .training.checkpoint import Damaged
+from .training.look_picture import save_look
 from .training.options import Mistake, choose, from_settings, parse
 from .training.profile import profile
 from .training.progress import progress
@@ -42,6 +43,8 @@ usage: tinygen COMMAND ...
   train --resume RUN  go on with a training that was stopped
   sample RUN          let the model in a run folder make something new
   evaluate RUN        measure it on data that it was not trained on
+  look RUN            draw where its attention goes while it reads a text, and
+                      which tokens surprise it
   profile MODEL       what a training step spends its time on, beside what this
                       machine can do
   ops [OPERATION]     the operations of the engine, each with its derivative
@@ -75,13 +78,20 @@ BEST = "whose weights: of the last step, or of the best evaluation, whose test f
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """What `sample` does for every model."""
+    """What `sample` does for every model, and `look`, too."""
 
     seed: int = option(0, "of what is drawn", at_least=0)
     checkpoint: str = option("last", BEST, choices=("last", "best"))
 
     def __post_init__(self):
         check(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Viewing(Sampling):
+    """What `look` does for every model."""
+
+    picture: str | None = option(None, "where it is drawn, a PNG (default: look.png in the run folder)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,19 +239,28 @@ def _trained(begun, quiet):
 
 
 def _sample(argv):
-    # Which options there are, the run tells: its folder is the argument that is one.
-    folder = next((word for word in argv if Path(word, "config.json").is_file()), None)
-    with _mistakes():
-        recipe = type(session.rebuilt(Run.open(folder))[0]) if folder else None
-    given = parse("tinygen sample", argv, (Sampling, *([recipe.sampling] if recipe else ())), operand=RUN)
-    folder = _required("sample", given.pop("RUN", None))
+    folder, recipe, given = _run_and_recipe("sample", argv, Sampling, "sampling")
     with _mistakes():
         options = from_settings(Sampling, given)
         run, task, _ = session.trained(folder, options.checkpoint)
-        how = from_settings(task.sampling, given)
+        how = from_settings(recipe.sampling, given)
         rng = np.random.default_rng(options.seed)
         print(task.sample(run.path(f"samples-{options.seed}"), how, rng=rng))
     return 0
+
+
+def _run_and_recipe(command, argv, common, own):
+    """The run folder in `argv`, its model's task, and the options given.
+
+    They are those of the dataclass `common` and, as only the run can tell, of the one that the task has under
+    the name `own`.
+    """
+    folder = next((word for word in argv if Path(word, "config.json").is_file()), None)
+    with _mistakes():
+        recipe = type(session.rebuilt(Run.open(folder))[0]) if folder else None
+    configs = (common, *filter(None, [getattr(recipe, own, None)]))
+    given = parse(f"tinygen {command}", argv, configs, operand=RUN)
+    return _required(command, given.pop("RUN", None)), recipe, given
 
 
 def _evaluate(argv):
@@ -271,6 +290,25 @@ def _required(command, folder):
 
 
 # looking inside
+
+
+def _look(argv):
+    folder, recipe, given = _run_and_recipe("look", argv, Viewing, "looking")
+    with _mistakes():
+        options = from_settings(Viewing, given)
+        run, task, saved = session.trained(folder, options.checkpoint)
+        if recipe.looking is None:
+            raise Mistake(
+                f"look: expected a model with attention, got the {saved['model']} of {folder}; "
+                "train one with: tinygen train gpt"
+            )
+        how = from_settings(recipe.looking, given)
+        seen = task.look(how, rng=np.random.default_rng(options.seed))
+        path = Path(options.picture) if options.picture else run.path("look.png")
+        save_look(seen, f"What {run.folder.resolve().name} looks at", path)
+    print(f"{seen.table()}\n{path}")
+    return 0
+
 
 NO_PART_OF_A_STEP = (
     *("steps", "epochs", "minutes", "schedule", "warmup", "lr", "lr_end"),
@@ -332,6 +370,7 @@ COMMANDS = {
     "train": _train,
     "sample": _sample,
     "evaluate": _evaluate,
+    "look": _look,
     "profile": _profile,
     "ops": _ops,
 }
