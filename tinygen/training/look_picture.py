@@ -57,10 +57,11 @@ def save_look(look, title, path):
     bottom = TOP + sum(heights)
 
     room = max(SHORTEST, bottom - beside - TOP)
-    per_column = min(len(look.text), room // LOW)
+    columns = -(-len(look.text) // (room // LOW))
+    per_column = -(-len(look.text) // columns)
     row = min(HIGH, room // per_column)
     parts = [range(len(look.text))[i : i + per_column] for i in range(0, len(look.text), per_column)]
-    width = right + len(parts) * (AWAY + LABELS + BARS) + MARGIN
+    width = right + columns * (AWAY + LABELS + BARS) + MARGIN
     page = _Page(width, max(bottom, TOP + per_column * row + BITS) + MARGIN)
 
     page.head(MARGIN, title, "Tokens in rows look at those in columns")
