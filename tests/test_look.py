@@ -330,10 +330,12 @@ def test_the_bars_are_the_surprisals_and_the_words_what_was_expected(figures, co
 
 
 def test_a_text_is_drawn_as_it_is_dollars_and_foreign_letters_too(tmp_path, figures, monkeypatch):
-    text = ["$x$", "\\frac", "中", "␣ß", "_^{", "extraordinarily"]
+    text = ["$x$", "\\frac", "中", "␣ß", "中" * 9, "extraordinarily"]
     save_look(a_look(text=text), "What $it$ sees", None)
-    expected = ["$x$", "\\frac", "\\u4e2d", "␣ß", "_^{", "extraordina…"]
+    expected = ["$x$", "\\frac", "\\u4e2d", "␣ß", "\\u4e2d\\u4e2…", "extraordina…"]
     assert written(maps_of(figures[0])[0]) == written(bars_of(figures[0])[0]) == expected
+    dollars = figures[0].findobj(lambda one: "$" in getattr(one, "get_text", str)())
+    assert len(dollars) > 5 and not any(text.get_parse_math() for text in dollars)
     monkeypatch.undo()
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # of a letter that the font lacks

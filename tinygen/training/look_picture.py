@@ -181,8 +181,8 @@ def _text(page, look, shown, left, row, *, numbered):
 
 def _short(token):
     """As much of it as there is room for."""
-    room = int(LABELS / LETTER)
-    return _drawable(token if len(token) <= room else f"{token[: room - 1]}\N{HORIZONTAL ELLIPSIS}")
+    text, room = _drawable(token), int(LABELS / LETTER)
+    return text if len(text) <= room else f"{text[: room - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 
 def _drawable(text):
