@@ -425,7 +425,7 @@ def test_what_cannot_be_looked_at_is_told(run_folder, tmp_path, capsys):
     told = refused(capsys, run_folder, "--text", "the fox", "--layers", "3")
     assert "layers: expected numbers from 1 to 2, such as 1 or 1-2, with commas between, got '3'" in told
     assert "did you mean --layers?" in refused(capsys, run_folder, "--layrs", "1")
-    assert "look: expected a run folder, got none" in refused(capsys)
+    assert "got none; do: tinygen look runs/gpt-python-docs-1" in refused(capsys)
     told = refused(capsys, run_folder, "--text", "the fox", "--picture", tmp_path / "none" / "look.png")
     assert str(tmp_path / "none") in told
 

@@ -51,7 +51,7 @@ usage: tinygen COMMAND ...
 
 tinygen COMMAND --help says more. tinygen --version says which version this is.
 """
-RUN = "RUN", "a run folder, such as runs/vae-digits-1"
+RUN = "RUN", "a run folder, such as runs/gpt-python-docs-1"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +78,7 @@ BEST = "whose weights: of the last step, or of the best evaluation, whose test f
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """What `sample` does for every model, and `look`, too."""
+    """What `sample` does for every model, and `look` too."""
 
     seed: int = option(0, "of what is drawn", at_least=0)
     checkpoint: str = option("last", BEST, choices=("last", "best"))
@@ -255,7 +255,7 @@ def _run_and_recipe(command, argv, common, own):
     They are those of the dataclass `common` and, as only the run can tell, of the one that the task has under
     the name `own`.
     """
-    folder = next((word for word in argv if Path(word, "config.json").is_file()), None)
+    folder = next((word for word in argv if Path(word, "config.json").is_file()), None)  # in any order
     with _mistakes():
         recipe = type(session.rebuilt(Run.open(folder))[0]) if folder else None
     configs = (common, *filter(None, [getattr(recipe, own, None)]))
@@ -285,7 +285,9 @@ def _run_folder(command, argv, options):
 
 def _required(command, folder):
     if folder is None:
-        raise Mistake(f"{command}: expected a run folder, got none; do: tinygen {command} runs/vae-digits-1")
+        raise Mistake(
+            f"{command}: expected a run folder, got none; do: tinygen {command} runs/gpt-python-docs-1"
+        )
     return folder
 
 
