@@ -610,7 +610,7 @@ def test_every_pixel_of_a_digit_becomes_a_sharp_square(tmp_path):
 
 def test_every_curve_has_its_own_unit(monkeypatch):
     figures = []
-    monkeypatch.setattr(plots, "_save", lambda figure, path: figures.append(figure))
+    monkeypatch.setattr(plots, "save_figure", lambda figure, path: figures.append(figure))
     row = {"epoch": 1.0, "train_loss": 2.0, "train_gradient": 3.0, "test_loss": 2.5, "test_perplexity": 12.0}
     plots.save_curves([row], None, unit="nats a token", units={"perplexity": "tokens"})
     labels = {axes.get_title(loc="left"): axes.get_ylabel() for axes in figures[0].axes}

@@ -11,7 +11,8 @@ import tinygen as tg
 from tinygen.cli import main
 from tinygen.models import BeamConfig, Translator, TranslatorConfig, beam_search
 from tinygen.models.positions import POSITIONS
-from tinygen.training import Session
+from tinygen.training import Session, session
+from tinygen.training.translator_task import PARTS, TranslatorLooking
 
 SIZES = {"vocabulary": 13, "context": 10, "layers": 2, "heads": 2, "width": 12}
 VARIANTS = {
@@ -338,6 +339,26 @@ def test_it_learns_to_turn_sentences_around(trained, capsys):
     assert metrics["exact"] == 1 and metrics["bleu"] == pytest.approx(100) and metrics["loss"] < 0.1
     assert main(["evaluate", str(trained.folder)]) == 0
     assert "(BLEU: nrefs:1|case:mixed|eff:no|tok:13a|" in capsys.readouterr().out
+
+
+def test_one_sees_which_word_each_word_of_a_translation_looks_at(trained, capsys):
+    """Of a translator that turns three words around, some head must look at the word that it writes next."""
+    _, task, _ = session.trained(trained.folder)
+    kinds = {}
+    for part in PARTS:
+        seen = task.look(TranslatorLooking(text="tea ox sun", part=part), rng=None)
+        (shown,) = seen.maps
+        assert np.allclose(shown.weights.sum(axis=-1), 1, atol=1e-5)
+        assert shown.weights.shape[1:] == (len(shown.rows), len(shown.columns))
+        kinds[part] = shown
+    assert seen.text[0] == "<s>" and seen.text[-1] == "</s>" and seen.guesses.right.all()
+    source, target = kinds["encoder"].rows, kinds["decoder"].rows
+    assert kinds["cross"].rows == target == seen.text[:-1] and kinds["cross"].columns == source
+    assert np.allclose(np.triu(kinds["decoder"].weights, 1), 0) and (kinds["encoder"].weights > 0).all()
+    word = next(i for i, token in enumerate(source) if "sun" in token)  # which the first guess is about
+    assert kinds["cross"].weights[:, 0, word].max() > 2 / len(source)
+    assert main(["look", str(trained.folder), "--text", "tea ox sun", "--part", "cross"]) == 0
+    assert "bits a token" in capsys.readouterr().out and (trained.folder / "look.png").stat().st_size > 10_000
 
 
 def test_translate_takes_a_text_or_lines(trained, capsys, monkeypatch):

@@ -26,6 +26,7 @@ from .extras import MissingLibrary
 from .models import BeamConfig
 from .training import registry, session, tour
 from .training.checkpoint import Damaged
+from .training.look_picture import save_look
 from .training.options import Mistake, choose, from_settings, parse
 from .training.profile import profile
 from .training.progress import progress
@@ -44,13 +45,15 @@ usage: tinygen COMMAND ...
   sample RUN          let the model in a run folder make something new
   translate RUN TEXT  let a translator translate a text, or each line of stdin
   evaluate RUN        measure it on data that it was not trained on
+  look RUN            draw where its attention goes while it reads a text, and
+                      which tokens surprise it
   profile MODEL       what a training step spends its time on, beside what this
                       machine can do
   ops [OPERATION]     the operations of the engine, each with its derivative
 
 tinygen COMMAND --help says more. tinygen --version says which version this is.
 """
-RUN = "RUN", "a run folder, such as runs/vae-digits-1"
+RUN = "RUN", "a run folder, such as runs/gpt-python-docs-1"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +80,7 @@ BEST = "whose weights: of the last step, or of the best evaluation, whose test f
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """What `sample` does for every model."""
+    """What `sample` does for every model, and `look` too."""
 
     seed: int = option(0, "of what is drawn", at_least=0)
     checkpoint: str = option("last", BEST, choices=("last", "best"))
@@ -94,6 +97,13 @@ class Translation:
 
     def __post_init__(self):
         check(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Viewing(Sampling):
+    """What `look` does for every model."""
+
+    picture: str | None = option(None, "where it is drawn, a PNG (default: look.png in the run folder)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,16 +251,11 @@ def _trained(begun, quiet):
 
 
 def _sample(argv):
-    # Which options there are, the run tells: its folder is the argument that is one.
-    folder = next((word for word in argv if Path(word, "config.json").is_file()), None)
-    with _mistakes():
-        recipe = type(session.rebuilt(Run.open(folder))[0]) if folder else None
-    given = parse("tinygen sample", argv, (Sampling, *([recipe.sampling] if recipe else ())), operands=(RUN,))
-    folder = _required("sample", given.pop("RUN", None))
+    folder, recipe, given = _run_and_recipe("sample", argv, Sampling, "sampling")
     with _mistakes():
         options = from_settings(Sampling, given)
         run, task, _ = session.trained(folder, options.checkpoint)
-        how = from_settings(task.sampling, given)
+        how = from_settings(recipe.sampling, given)
         rng = np.random.default_rng(options.seed)
         print(task.sample(run.path(f"samples-{options.seed}"), how, rng=rng))
     return 0
@@ -277,6 +282,20 @@ def _translate(argv):
     return 0
 
 
+def _run_and_recipe(command, argv, common, own):
+    """The run folder in `argv`, its model's task, and the options given.
+
+    They are those of the dataclass `common` and, as only the run can tell, of the one that the task has under
+    the name `own`.
+    """
+    folder = next((word for word in argv if Path(word, "config.json").is_file()), None)  # in any order
+    with _mistakes():
+        recipe = type(session.rebuilt(Run.open(folder))[0]) if folder else None
+    configs = (common, *filter(None, [getattr(recipe, own, None)]))
+    given = parse(f"tinygen {command}", argv, configs, operands=(RUN,))
+    return _required(command, given.pop("RUN", None)), recipe, given
+
+
 def _evaluate(argv):
     folder, given = _run_folder("evaluate", argv, Evaluation)
     with _mistakes():
@@ -300,11 +319,32 @@ def _run_folder(command, argv, options):
 
 def _required(command, folder):
     if folder is None:
-        raise Mistake(f"{command}: expected a run folder, got none; do: tinygen {command} runs/vae-digits-1")
+        raise Mistake(
+            f"{command}: expected a run folder, got none; do: tinygen {command} runs/gpt-python-docs-1"
+        )
     return folder
 
 
 # looking inside
+
+
+def _look(argv):
+    folder, recipe, given = _run_and_recipe("look", argv, Viewing, "looking")
+    with _mistakes():
+        options = from_settings(Viewing, given)
+        run, task, saved = session.trained(folder, options.checkpoint)
+        if recipe.looking is None:
+            raise Mistake(
+                f"look: expected a model with attention, got the {saved['model']} of {folder}; "
+                "train one with: tinygen train gpt"
+            )
+        how = from_settings(recipe.looking, given)
+        seen = task.look(how, rng=np.random.default_rng(options.seed))
+        path = Path(options.picture) if options.picture else run.path("look.png")
+        save_look(seen, f"What {run.folder.resolve().name} looks at", path)
+    print(f"{seen.table()}\n{path}")
+    return 0
+
 
 NO_PART_OF_A_STEP = (
     *("steps", "epochs", "minutes", "schedule", "warmup", "lr", "lr_end"),
@@ -367,6 +407,7 @@ COMMANDS = {
     "sample": _sample,
     "translate": _translate,
     "evaluate": _evaluate,
+    "look": _look,
     "profile": _profile,
     "ops": _ops,
 }

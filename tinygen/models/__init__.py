@@ -2,6 +2,7 @@
 
 from .beam import BeamConfig, Hypothesis, beam_search
 from .gpt import GPT, GPTConfig
+from .looking import AttentionMaps, Guesses, guesses
 from .sampling import SamplingConfig, generate, until
 from .translator import Translator, TranslatorConfig
 from .vae import VAE, VAEConfig
@@ -9,8 +10,10 @@ from .vae import VAE, VAEConfig
 __all__ = [
     "GPT",
     "VAE",
+    "AttentionMaps",
     "BeamConfig",
     "GPTConfig",
+    "Guesses",
     "Hypothesis",
     "SamplingConfig",
     "Translator",
@@ -18,5 +21,6 @@ __all__ = [
     "VAEConfig",
     "beam_search",
     "generate",
+    "guesses",
     "until",
 ]

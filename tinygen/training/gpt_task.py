@@ -10,16 +10,20 @@ from typing import ClassVar
 import numpy as np
 
 from .. import data
+from ..autograd import no_grad
+from ..autograd.modes import observing
 from ..configuration import check, option
 from ..data.tokenizers import Tokenizer
 from ..durable import write
-from ..models import GPT, GPTConfig, SamplingConfig, generate, until
+from ..models import GPT, AttentionMaps, GPTConfig, SamplingConfig, generate, guesses, until
+from .look import Look, Looking, Map, chosen, labels
 from .options import from_settings
 from .streams import stream
 from .task import Player, means
 
 TOKENIZERS = ("characters", "bytes", "bpe")
 TOKENIZER = "tokenizer.json"
+WRITTEN = 40  # tokens that it writes to be looked at, where no text is given
 NANOGPT = {  # its setting for a CPU
     "layers": 4,
     "heads": 4,
@@ -68,7 +72,7 @@ class GPTTask:
     """A GPT on text, any of data.TEXTS or a file; with the tokenizer `bytes`, on any file at all."""
 
     model_config, derived = GPTConfig, ("vocabulary",)
-    data_config, sampling, files = TextConfig, GPTSampling, (TOKENIZER,)
+    data_config, sampling, looking, files = TextConfig, GPTSampling, Looking, (TOKENIZER,)
     sources = data.TEXTS
     settings: ClassVar = {
         "tinyshakespeare": NANOGPT,
@@ -185,3 +189,31 @@ class GPTTask:
 
     def final_samples(self, run, rng):
         return self.samples(run.path("samples"), rng)
+
+    def look(self, options, *, rng):
+        """Where the tokens of a text look, and how much each surprises the model: a Look.
+
+        Raises:
+            ValueError: a text of less than two tokens, or of more than the model sees at once; a character
+                that the tokenizer does not know; or a layer that is not there.
+        """
+        config, most = self.model.config, self.model.config.context
+        if options.text is None:
+            written = self.written(GPTSampling(tokens=min(WRITTEN, most)), rng)
+            tokens = self.tokenizer.encode("".join(written))[:most]
+        else:
+            tokens = self.tokenizer.encode(options.text)
+        if not 2 <= len(tokens) <= most:
+            raise ValueError(
+                f"text: expected 2 to {most} tokens, which the model sees at once, got {len(tokens)}; "
+                f"give a {'longer' if len(tokens) < 2 else 'shorter'} one"
+            )
+        with no_grad(), observing(seen := AttentionMaps()):
+            logits = self.model(tokens[None]).numpy()[0]
+        told, names = guesses(logits[:-1], tokens[1:]), labels(self.tokenizer, tokens)
+        maps = [
+            Map(f"layer {i + 1}", names, names, seen.weights[i][0])
+            for i in chosen(options.layers, config.layers)
+        ]
+        best = labels(self.tokenizer, told.best)
+        return Look(maps, names, told, best, vocabulary=config.vocabulary)

@@ -27,7 +27,7 @@ def save_panels(panels, path):
     grids = [_grid(images) for _, _, images in panels]
     width = sum(grid.shape[1] for grid in grids) + MARGIN * (len(grids) + 1)
     height = max(grid.shape[0] for grid in grids) + HEADER + MARGIN
-    figure = _figure(width / 100, height / 100)
+    figure = new_figure(width / 100, height / 100)
     left = MARGIN
     for (title, subtitle, _), grid in zip(panels, grids, strict=True):
         grey = np.round(255 * (1 - grid)).astype(np.uint8)  # a colour map would round less well
@@ -39,7 +39,7 @@ def save_panels(panels, path):
         ):
             figure.text(left / width, 1 - y / height, text, va="center", **style)
         left += grid.shape[1] + MARGIN
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _grid(images):
@@ -77,7 +77,7 @@ def save_curves(rows, path, *, unit, units):
     )
     columns = min(4, len(names))
     height = -(-len(names) // columns)
-    figure = _figure(4.2 * columns, 3.8 * height)
+    figure = new_figure(4.2 * columns, 3.8 * height)
     grid = figure.subplots(height, columns, squeeze=False).ravel()
     for axes, name in zip(grid, names):
         _curve(axes, rows, name, "norm" if name.endswith("gradient") else units.get(name, unit))
@@ -85,7 +85,7 @@ def save_curves(rows, path, *, unit, units):
         axes.remove()
     figure.axes[0].legend(frameon=False, fontsize=11, labelcolor=INK)
     figure.tight_layout(w_pad=2)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _curve(axes, rows, name, unit):
@@ -117,11 +117,11 @@ def _range(values):
     return low - room, top + room
 
 
-def _figure(width, height):
+def new_figure(width, height):
     """An empty figure of this size in hundreds of pixels."""
     return optional("matplotlib.figure").Figure(figsize=(width, height), dpi=100, facecolor="white")
 
 
-def _save(figure, path):
+def save_figure(figure, path):
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=figure.dpi, metadata={"Software": None})

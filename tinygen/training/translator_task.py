@@ -9,11 +9,14 @@ from typing import ClassVar
 import numpy as np
 
 from .. import data
+from ..autograd import no_grad
+from ..autograd.modes import observing
 from ..configuration import check, option
 from ..data.tokenizers import Tokenizer
 from ..durable import write
 from ..metrics import bleu
-from ..models import BeamConfig, Translator, TranslatorConfig, beam_search
+from ..models import AttentionMaps, BeamConfig, Translator, TranslatorConfig, beam_search, guesses
+from .look import Look, Looking, Map, chosen, labels
 from .options import from_settings
 from .streams import stream
 from .task import Player, means
@@ -86,11 +89,27 @@ class PairsConfig:
         return data.BPETokenizer.train(text, number=self.merges or 5000, specials=(START, END))
 
 
+PARTS = ("cross", "encoder", "decoder")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TranslatorLooking(Looking):
+    """What is looked at: a translator's own translation of the text."""
+
+    part: str = option(
+        "cross", "whose attention: of the translation to the source, or of either to itself", choices=PARTS
+    )
+
+    def __post_init__(self):
+        check(self)
+
+
 class TranslatorTask:
     """A translator on pairs of texts, any of data.PAIRS or a file of lines with a tab."""
 
     model_config, derived = TranslatorConfig, ("vocabulary",)
-    data_config, sampling, files = PairsConfig, BeamConfig, (TOKENIZER, EXAMPLES)
+    data_config, sampling, looking = PairsConfig, BeamConfig, TranslatorLooking
+    files = TOKENIZER, EXAMPLES
     sources = data.PAIRS
     settings: ClassVar = {
         "number-words": SMALL,
@@ -226,14 +245,16 @@ class TranslatorTask:
             ValueError: a text that is empty, longer than the model's context, or with a character that the
                 tokenizer does not know.
         """
-        rows = [self.tokenizer.encode(text.lower() if self.config.lower else text) for text in texts]
-        for text, row in zip(texts, rows):
-            if not 1 <= len(row) <= self.model.config.context:
-                raise ValueError(
-                    f"translate: expected 1 to {self.model.config.context} tokens, got {len(row)} in "
-                    f"{text[:40]!r}; give one sentence at a time"
-                )
-        return self._translations(data.padded(rows), search)
+        return self._translations(data.padded([self._tokens(text) for text in texts]), search)
+
+    def _tokens(self, text):
+        tokens = self.tokenizer.encode(text.lower() if self.config.lower else text)
+        if not 1 <= len(tokens) <= self.model.config.context:
+            raise ValueError(
+                f"text: expected 1 to {self.model.config.context} tokens, got {len(tokens)} in "
+                f"{text[:40]!r}; give one sentence at a time"
+            )
+        return tokens
 
     def _translations(self, source, search):
         """The best translation of each row of `source`, those of about one length together."""
@@ -265,3 +286,26 @@ class TranslatorTask:
 
     def final_samples(self, run, rng):
         return self.samples(run.path("samples"), rng)
+
+    def look(self, options, *, rng):
+        """Where tokens look in a translation, and how sure the model is of each that it writes: a Look.
+
+        Raises:
+            ValueError: as of `translated`; or a layer that is not there.
+        """
+        source = self._tokens(self.examples[0][0] if options.text is None else options.text)[None]
+        limit = min(self.model.config.context, 10 + 2 * source.shape[1])
+        search = {"start": self.start, "end": self.end, "search": BeamConfig(), "limit": limit}
+        target = np.array([[self.start, *beam_search(self.model, source, **search)[0][0].tokens, self.end]])
+        with no_grad(), observing(seen := AttentionMaps()):
+            logits = self.model(source, target[:, :-1]).numpy()[0]
+        told, read = guesses(logits, target[0, 1:]), labels(self.tokenizer, source[0])
+        text, count = labels(self.tokenizer, target[0]), self.model.config.layers
+        rows, columns, weights = {  # calls: the encoder's, then of each block of the decoder its two
+            "encoder": (read, read, seen.weights[:count]),
+            "decoder": (text[:-1], text[:-1], seen.weights[count::2]),
+            "cross": (text[:-1], read, seen.weights[count + 1 :: 2]),
+        }[options.part]
+        maps = [Map(f"layer {i + 1}", rows, columns, weights[i][0]) for i in chosen(options.layers, count)]
+        best = labels(self.tokenizer, told.best)
+        return Look(maps, text, told, best, vocabulary=self.model.config.vocabulary)

@@ -28,7 +28,7 @@ class VAETask:
     """A VAE on images, any of data.IMAGES or a file or folder of images."""
 
     model_config, derived = VAEConfig, ("inputs",)
-    data_config, sampling, files = None, VAESampling, ()
+    data_config, sampling, looking, files = None, VAESampling, None, ()
     sources = data.IMAGES
     settings: ClassVar = {
         "digits": {"hidden": 128, "latent": 8, "epochs": 400, "batch": 100, "lr": 3e-3},
