@@ -30,15 +30,16 @@ def parse(program, argv, configs, *, recipes=None, sources=(), without=(), opera
         recipes: for the help, a dict of data set -> settings that replace the fields' defaults there.
         sources: for the help, the names that the option `data` may have beside a path.
         without: names of fields that are no options.
-        operand: a name and what it means, of an argument that is no option and may be left out.
+        operand: a name and what it means, of an argument that is no option and may be left out; or a tuple
+            of such pairs.
 
     Raises:
         Mistake: an unknown option, with the nearest known one, or a value of another type.
     """
     parser = _Parser(prog=program, allow_abbrev=False, argument_default=argparse.SUPPRESS)
     known = [f for config in configs for f in dataclasses.fields(config) if f.name not in without]
-    if operand:
-        parser.add_argument(operand[0], nargs="?", help=operand[1])
+    for name, text in [operand] if operand and isinstance(operand[0], str) else operand or ():
+        parser.add_argument(name, nargs="?", help=text)
     for field in known:
         kind = next(k for k in (*typing.get_args(field.type), field.type) if k is not type(None))
         choices = field.metadata.get("choices")
@@ -52,7 +53,7 @@ def parse(program, argv, configs, *, recipes=None, sources=(), without=(), opera
         else:
             read = _chooser(field.name, choices) if choices else READERS[kind]
             parser.add_argument(_flag(field), type=read, metavar=field.name.upper(), help=text)
-    given, rest = parser.parse_known_args(argv)
+    given, rest = parser.parse_known_intermixed_args(argv)
     if rest and rest[0].startswith("-"):
         choose("option", rest[0].partition("=")[0], list(parser._option_string_actions))
     if rest:
