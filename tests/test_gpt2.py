@@ -616,3 +616,71 @@ def test_weights_are_in_memory_once_while_they_come_in_and_twice_at_most_while_t
     assert peak_of(trained, tmp_path / "run") < 2.2 * size
     assert peak_of(export_gpt2, tmp_path / "run", tmp_path / "again") < 2.2 * size
     assert peak_of(checkpoint.save, tmp_path, weights, {}) < 0.3 * size
+
+
+# The library itself, where it is installed
+
+
+@pytest.fixture
+def transformers(monkeypatch):
+    """The library, kept from looking for anything on the network."""
+    pytest.importorskip("torch")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    return pytest.importorskip("transformers")
+
+
+def assert_like_ours(theirs, run_folder):
+    """Logits to 1e-4, and the same greedy text, of their model and of our run."""
+    import torch
+
+    _, task, _ = trained(run_folder)
+    tokens = row(24)
+    with torch.no_grad(), no_grad():
+        expected = theirs.eval()(torch.tensor(tokens[None])).logits[0].numpy()
+        assert expected.std() > 1
+        np.testing.assert_allclose(task.model(tokens[None]).numpy()[0], expected, rtol=0, atol=1e-4)
+    prompt = task.tokenizer.encode(PROMPT)
+    written = theirs.generate(
+        torch.tensor(prompt[None]), max_new_tokens=13, do_sample=False, eos_token_id=None, pad_token_id=0
+    )
+    argv = ["sample", str(run_folder), "--prompt", PROMPT, "--temperature", "0", "--tokens", "13"]
+    assert main(argv) == 0
+    text = (run_folder / "samples-0.txt").read_text(encoding="utf-8")
+    assert text == task.tokenizer.decode(written[0].numpy()) != PROMPT
+
+
+@pytest.mark.parametrize("activation, tied", [("gelu_new", True), ("gelu", False), ("relu", True)])
+def test_models_of_transformers_are_the_same_here_and_ours_are_there(
+    tmp_path, transformers, activation, tied
+):
+    import torch
+
+    torch.manual_seed(0)
+    model, again = tmp_path / "model", tmp_path / "again"
+    sizes = {name: CONFIG[name] for name in ("vocab_size", "n_positions", "n_embd", "n_layer", "n_head")}
+    config = transformers.GPT2Config(
+        **sizes,
+        activation_function=activation,
+        tie_word_embeddings=tied,
+        initializer_range=0.3,
+        bos_token_id=261,
+        eos_token_id=261,
+    )
+    theirs = transformers.GPT2LMHeadModel(config)
+    for name, parameter in theirs.named_parameters():  # they begin as 0
+        if name.endswith("bias"):
+            torch.nn.init.normal_(parameter, std=0.3)
+    theirs.save_pretrained(model)
+    gpt2(model, MERGES)
+    run = imported(model, tmp_path)
+    assert_like_ours(theirs, run)
+    export_gpt2(run, again)
+    loaded = transformers.GPT2LMHeadModel.from_pretrained(again)
+    assert_like_ours(loaded, run)
+    for name, array in theirs.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], array), name
+    before, after = theirs.config.to_dict(), loaded.config.to_dict()
+    assert {name for name in before if before[name] != after[name]} <= {"initializer_range", "_name_or_path"}
+    tokens = trained(run)[1].tokenizer.encode("the cat ## sat\n")
+    tokenizer = transformers.GPT2Tokenizer.from_pretrained(again)
+    assert tokenizer("the cat ## sat\n")["input_ids"] == tokens.tolist()

@@ -19,19 +19,19 @@ import numpy as np
 
 from ..extras import optional
 
-DTYPES = {
-    "F64": "<f8",
-    "F32": "<f4",
-    "F16": "<f2",
+DTYPES = {  # in the library's order; arrays of the last come first in a file, so that all are aligned
     "BOOL": "?",
-    "I64": "<i8",
-    "I32": "<i4",
-    "I16": "<i2",
-    "I8": "<i1",
-    "U64": "<u8",
-    "U32": "<u4",
-    "U16": "<u2",
     "U8": "<u1",
+    "I8": "<i1",
+    "I16": "<i2",
+    "U16": "<u2",
+    "F16": "<f2",
+    "I32": "<i4",
+    "U32": "<u4",
+    "F32": "<f4",
+    "F64": "<f8",
+    "I64": "<i8",
+    "U64": "<u8",
 }
 METADATA = "__metadata__"
 
@@ -57,7 +57,7 @@ class Stored:
         if self.dtype not in DTYPES:
             raise ValueError(
                 f"{self.path}: {self.name}: expected one of {', '.join(DTYPES)} or BF16, got {self.dtype}; "
-                "convert it"
+                "convert it to one of them"
             )
         return self._read(DTYPES[self.dtype])
 
@@ -95,17 +95,21 @@ def store(path, arrays, metadata):
     Raises:
         OSError: it cannot be written.
     """
-    kinds = {np.dtype(kind): name for name, kind in DTYPES.items()}
-    names = sorted(arrays, key=lambda name: (-arrays[name].dtype.alignment, name))  # so all are aligned
+    little = {name: array.dtype.newbyteorder("<") for name, array in arrays.items()}
+    ranks = {np.dtype(dtype): rank for rank, dtype in enumerate(DTYPES.values())}
+    names = sorted(arrays, key=lambda name: (-ranks[little[name]], name))
     header, end = {METADATA: metadata}, 0
     for name in names:
-        array = arrays[name]
-        begin, end = end, end + array.nbytes
-        header[name] = {"dtype": kinds[array.dtype], "shape": list(array.shape), "data_offsets": [begin, end]}
+        begin, end = end, end + arrays[name].nbytes
+        header[name] = {
+            "dtype": list(DTYPES)[ranks[little[name]]],
+            "shape": list(arrays[name].shape),
+            "data_offsets": [begin, end],
+        }
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
     with open(path, "wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for name in names:
-            little = arrays[name].dtype.newbyteorder("<")
-            file.write(np.asarray(arrays[name], little, order="C").reshape(-1).view(np.uint8).data)
+            whole = np.asarray(arrays[name], little[name], order="C")
+            file.write(whole.reshape(-1).view(np.uint8).data)
