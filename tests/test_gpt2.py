@@ -327,6 +327,37 @@ def test_evaluate_measures_it_on_a_text_with_its_own_tokenizer(tmp_path, capsys)
     assert json.loads(capsys.readouterr().out)["loss"] == pytest.approx(np.mean(losses), rel=1e-5)
 
 
+class Counting:
+    """A function, and how many tokens it has been given at each call."""
+
+    def __init__(self, function, counts):
+        self.function, self.counts = function, counts
+
+    def __call__(self, hidden):
+        self.counts.append(hidden.shape[0] * hidden.shape[1])
+        return self.function(hidden)
+
+
+def test_an_evaluation_has_no_more_logits_in_memory_than_it_needs(tmp_path, monkeypatch):
+    """Those of 32 windows of GPT-2's, as of a small model, would take 6.6 GB."""
+    (tmp_path / "text.txt").write_text("the quick brown fox jumps over the lazy dog; " * 900)
+    settings = {
+        "data": str(tmp_path / "text.txt"),
+        "tokenizer": "bytes",
+        "steps": 1,
+        "warmup": 0,
+        "layers": 1,
+    }
+    for context in (64, 1024, 3000):
+        sizes = {**settings, "width": 4, "heads": 1, "context": context}
+        task = Session.begin("gpt", sizes, out=tmp_path, name=str(context)).task
+        counts = []
+        monkeypatch.setattr(task.model, "logits", Counting(task.model.logits, counts))
+        with no_grad():
+            task.evaluate(np.random.default_rng(0))
+        assert max(counts) == {64: 2048, 1024: 2048, 3000: 3000}[context]
+
+
 def test_a_run_of_it_is_like_any_other_but_has_no_data(tmp_path, capsys):
     publish(tmp_path / "model")
     run = imported(tmp_path / "model", tmp_path)

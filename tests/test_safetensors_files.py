@@ -62,6 +62,6 @@ def test_a_dtype_that_numpy_has_not_is_named(tmp_path):
     header = content[8 : content.index(b"}}") + 2]
     path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
     odd = stored(path)[0]["odd"]
-    message = r": odd: expected one of F64, .*, U8 or BF16, got F8_E4M3; convert it to one of them"
+    message = r": odd: expected one of BOOL, .*, U64 or BF16, got F8_E4M3; convert it to one of them"
     with pytest.raises(ValueError, match=message):
         odd.read()

@@ -62,6 +62,7 @@ def import_gpt2(folder, *, out, name=None):
             "has, want a name here"
         )
     weights = _weights(folder, config)
+    usual = from_settings(TrainingConfig, {**GPTTask.by_path, "data": str(folder.resolve())})
     saved = {
         "tinygen": __version__,
         "model": "gpt",
@@ -72,9 +73,7 @@ def import_gpt2(folder, *, out, name=None):
             "merges": len(tokenizer.merges) or None,
             "vocabulary": tokenizer.vocab_size,
         },
-        "training": dataclasses.asdict(
-            from_settings(TrainingConfig, {**GPTTask.by_path, "data": str(folder.resolve())})
-        ),
+        "training": dataclasses.asdict(usual),  # there was none; `evaluate` takes its batch and seed from it
     }
     run = Run.create(out, saved, tokenizer_file(tokenizer), name=name, prefix=f"gpt-{folder.resolve().name}")
     with whole(run.folder):  # a run without weights is none
@@ -100,26 +99,25 @@ def _weights(folder, config):
 
 def _numbers(tensor):
     """A Stored tensor of floats, read, in float32. It is exact but for float64."""
-    with blaming(tensor.path):
-        array = tensor.read()
-        if array.dtype.kind != "f":
-            raise ValueError(
-                f"{tensor.name}: expected floating-point numbers, got {tensor.dtype}; "
-                "get the model as it was before it was quantised"
-            )
-        if not np.isfinite(array).all():
-            raise ValueError(f"{tensor.name}: expected finite numbers, got others; {FIX}")
+    array, what = tensor.read(), f"{tensor.path}: {tensor.name}"
+    if array.dtype.kind != "f":
+        raise ValueError(
+            f"{what}: expected floating-point numbers, got {tensor.dtype}; "
+            "get the model as it was before it was quantised"
+        )
+    if not np.isfinite(array).all():
+        raise ValueError(f"{what}: expected finite numbers, got others; {FIX}")
     return array.astype(np.float32, copy=False)
 
 
 def _found(folder):
     """All tensors of a model, name -> Stored, and the file that says which there are."""
-    whole, index = folder / WHOLE, folder / INDEX
-    if whole.exists():
-        return stored(whole)[0], whole
+    file, index = folder / WHOLE, folder / INDEX
+    if file.exists():
+        return stored(file)[0], file
     if not index.exists():
         raise FileNotFoundError(
-            f"{whole}: expected the weights, or {INDEX}, got neither; get them, or let transformers write "
+            f"{file}: expected the weights, or {INDEX}, got neither; get them, or let transformers write "
             "them: GPT2LMHeadModel.from_pretrained(FOLDER).save_pretrained(FOLDER)"
         )
     files = read_json(index, FIX)
