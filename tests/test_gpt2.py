@@ -17,8 +17,7 @@ from tinygen.autograd import no_grad
 from tinygen.cli import main
 from tinygen.models import GPT, GPTConfig
 from tinygen.models.gpt2 import EPSILON, config_from, config_to, shapes
-from tinygen.training import Session, checkpoint
-from tinygen.training.gpt2_folder import export_gpt2, import_gpt2
+from tinygen.training import Session, checkpoint, export_gpt2, import_gpt2
 from tinygen.training.session import trained
 
 for library in ("matplotlib", "tqdm"):
@@ -484,14 +483,16 @@ FIELDS = {
     "n_positions": (None, "n_positions: expected a whole number of at least 1, got None"),
     "n_inner": (1.5, "n_inner: expected a whole number of at least 1, got 1.5"),
     "n_head": (5, "heads: expected a divisor of the width, 36, got 5"),
-    "resid_pdrop": (1.0, "dropout: expected at least 0 and below 1, got 1.0"),
+    "resid_pdrop": (1.0, "resid_pdrop: expected a number of at least 0 and below 1, got 1.0; change it"),
+    "resid_pdrop as text": ("0.1", "resid_pdrop: expected a number of .*, got '0.1'"),
+    "activation_function as a list": (["relu"], "activation_function: expected one of .*, got .'relu'.;"),
 }
 
 
 @pytest.mark.parametrize("field", FIELDS)
 def test_a_field_that_a_gpt_here_cannot_follow_is_named(tmp_path, capsys, field):
     value, message = FIELDS[field]
-    publish(tmp_path / "model", weights_for(CONFIG), **{field: value})
+    publish(tmp_path / "model", weights_for(CONFIG), **{field.split()[0]: value})
     line = fails(tmp_path / "model", tmp_path, capsys)
     assert re.match(rf"{re.escape(str(tmp_path / 'model' / 'config.json'))}: {message}", line), line
 

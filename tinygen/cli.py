@@ -23,9 +23,8 @@ import numpy as np
 from . import __version__
 from .configuration import check, option
 from .extras import MissingLibrary
-from .training import registry, session, tour
+from .training import export_gpt2, import_gpt2, registry, session, tour
 from .training.checkpoint import Damaged
-from .training.gpt2_folder import export_gpt2, import_gpt2
 from .training.options import Mistake, choose, from_settings, parse
 from .training.profile import profile
 from .training.progress import progress

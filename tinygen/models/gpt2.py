@@ -9,7 +9,7 @@ files hold each block's causal mask as if it were a weight.
 It stands beside gpt.py, and not with the files and runs of training/gpt2_folder.py, since it knows no files:
 dicts and arrays in, dicts and arrays out.
 
-Left out: what GPT-2 can be told in transformers and no published GPT-2 needs: other scales of attention,
+Left out: what transformers can make of a GPT-2 and the released ones are not: other scales of attention,
 attention to an encoder, another epsilon. Such a configuration is refused by name.
 
 Letters: V vocabulary, N places, C width, F hidden units.
@@ -71,16 +71,19 @@ def config_from(fields):
                 "choose another model"
             )
     theirs = fields.get("activation_function", "gelu_new")
-    if theirs not in ACTIVATIONS:
+    if theirs not in list(ACTIVATIONS):  # what JSON holds need not be hashable
         raise ValueError(
             f"activation_function: expected one of {', '.join(ACTIVATIONS)}, got {theirs!r}; "
             "choose another model"
         )
+    rate = fields.get("resid_pdrop", 0.1)
+    if not isinstance(rate, (int, float)) or not 0 <= rate < 1:
+        raise ValueError(f"resid_pdrop: expected a number of at least 0 and below 1, got {rate!r}; change it")
     sizes = {ours: _size(fields, name) for name, ours in SIZES.items()}
     return GPTConfig(
         **sizes,
         feed_forward=None if fields.get("n_inner") is None else _size(fields, "n_inner"),
-        dropout=fields.get("resid_pdrop", 0.1),
+        dropout=rate,
         activation=ACTIVATIONS[theirs],
         tied=bool(fields.get("tie_word_embeddings", True)),
     )
