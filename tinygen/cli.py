@@ -24,7 +24,7 @@ from . import __version__
 from .configuration import check, option
 from .extras import MissingLibrary
 from .models import BeamConfig
-from .training import registry, session, tour
+from .training import export_gpt2, import_gpt2, registry, session, tour
 from .training.checkpoint import Damaged
 from .training.look_picture import save_look
 from .training.options import Mistake, choose, from_settings, parse
@@ -47,6 +47,8 @@ usage: tinygen COMMAND ...
   evaluate RUN        measure it on data that it was not trained on
   look RUN            draw where its attention goes while it reads a text, and
                       which tokens surprise it
+  import gpt2 FOLDER  make a run of a GPT-2 that others have trained
+  export RUN FOLDER   write a GPT as the transformers library reads it
   profile MODEL       what a training step spends its time on, beside what this
                       machine can do
   ops [OPERATION]     the operations of the engine, each with its derivative
@@ -113,6 +115,13 @@ class Evaluation:
     checkpoint: str = option("last", BEST, choices=("last", "best"))
     data: str | None = option(None, "another data set, or path (default: what the run was trained on)")
     json: bool = option(False, "print one line of JSON")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exporting:
+    """What `export` writes."""
+
+    checkpoint: str = option("last", BEST, choices=("last", "best"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -311,6 +320,38 @@ def _evaluate(argv):
     return 0
 
 
+# from others and to others
+
+
+def _import(argv):
+    if not argv or argv[0] in ("-h", "--help"):
+        print("usage: tinygen import gpt2 FOLDER [options]\n")
+        print("FOLDER is one of the transformers library. tinygen import gpt2 --help tells the options.")
+        return 0
+    choose("kind of model", argv[0], ["gpt2"])
+    operand = "FOLDER", "with config.json, model.safetensors, vocab.json and merges.txt"
+    given = parse("tinygen import gpt2", argv[1:], (Place,), without=("quiet",), operands=(operand,))
+    folder = given.pop("FOLDER", None)
+    if folder is None:
+        raise Mistake("import gpt2: expected a folder, got none; do: tinygen import gpt2 FOLDER")
+    place = from_settings(Place, given)
+    with _mistakes():
+        run = import_gpt2(folder, out=place.out, name=place.name)
+    print(f"{run.folder}\nlet it write: tinygen sample {quote(str(run.folder))}")
+    return 0
+
+
+def _export(argv):
+    operands = RUN, ("FOLDER", "to write, which is not there yet")
+    given = parse("tinygen export", argv, (Exporting,), operands=operands)
+    run, folder = given.pop("RUN", None), given.pop("FOLDER", None)
+    if folder is None:
+        raise Mistake("export: expected a run folder and a new one, got fewer; do: tinygen export RUN FOLDER")
+    with _mistakes():
+        print(export_gpt2(run, folder, which=from_settings(Exporting, given).checkpoint))
+    return 0
+
+
 def _run_folder(command, argv, options):
     """The run folder in `argv`, and the options given."""
     given = parse(f"tinygen {command}", argv, (options,), operands=(RUN,))
@@ -408,6 +449,8 @@ COMMANDS = {
     "translate": _translate,
     "evaluate": _evaluate,
     "look": _look,
+    "import": _import,
+    "export": _export,
     "profile": _profile,
     "ops": _ops,
 }

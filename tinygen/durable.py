@@ -7,6 +7,7 @@ new one. A program that is killed leaves its temporary file; `sweep` removes tho
 
 import contextlib
 import os
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -42,6 +43,16 @@ def replacing(path):
         flush_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def whole(folder):
+    """After an error in the block, a new folder is removed, with all that has been written into it."""
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def temporary_for(path):

@@ -148,8 +148,9 @@ class Module:
                 f"load_state_dict: expected the arrays of this {type(self).__name__}, got others; "
                 "make these equal:\n  " + "\n  ".join(problems)
             )
-        for name in old:
-            values = arrays.of(old[name]).array(new[name], dtype=old[name].dtype)  # a copy
+        for name in list(old):
+            array = old.pop(name)  # let go of, so that a large model is not in memory once more
+            values = arrays.of(array).array(new[name], dtype=array.dtype)  # a copy
             if name in parameters:
                 parameters[name].assign(values)
             else:

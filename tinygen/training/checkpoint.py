@@ -10,6 +10,7 @@ SHA-256, which tells one that was cut short or damaged, and then the pair before
 first put under the current names (`settle`), because the next save renames over the previous ones.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -20,6 +21,7 @@ import numpy as np
 
 from ..durable import flush, flush_folder, temporary_for
 from ..extras import optional
+from .safetensors_files import store
 
 ARRAYS, STATE = "checkpoint.safetensors", "state.json"
 PREVIOUS = {ARRAYS: "previous.safetensors", STATE: "previous.json"}
@@ -52,12 +54,11 @@ def save(folder, arrays, state):
         OSError: the folder cannot be written, or the disk is full. The last checkpoint is as it was.
     """
     folder = Path(folder)
-    content, sha256 = packed(arrays)
-    new = {ARRAYS: content, STATE: _sealed({**state, "arrays": sha256})}
-    waiting = {name: temporary_for(folder / name) for name in new}
-    try:
-        for name, temporary in waiting.items():  # all that needs room on the disk comes first
-            temporary.write_bytes(new[name])
+    waiting = {name: temporary_for(folder / name) for name in (ARRAYS, STATE)}
+    try:  # all that needs room on the disk comes first
+        sha256 = pack(waiting[ARRAYS], arrays)
+        waiting[STATE].write_bytes(_sealed({**state, "arrays": sha256}))
+        for temporary in waiting.values():
             flush(temporary)
         for name, temporary in waiting.items():  # from here on there are only renames
             if (folder / name).exists():
@@ -116,27 +117,26 @@ def settle(folder):
 # The two kinds of file
 
 
-def packed(arrays):
-    """The bytes of a safetensors file of arrays (name -> NumPy array) that holds their SHA-256, and that."""
-    whole = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    sha256 = digest(whole)
-    return optional("safetensors.numpy").save(whole, metadata={"sha256": sha256}), sha256
+def pack(path, arrays):
+    """Write arrays (name -> NumPy array) into a safetensors file that holds their SHA-256; returns that."""
+    sha256 = digest(arrays)
+    store(path, arrays, {"sha256": sha256})
+    return sha256
 
 
 def unpacked(path):
-    """The arrays (name -> NumPy array) in a file that `packed` made, and their SHA-256.
+    """The arrays (name -> NumPy array) in a file that `pack` wrote, and their SHA-256.
 
     Raises:
         FileNotFoundError: there is none.
         Damaged: it is none, or its content does not have the SHA-256 that it names.
     """
-    content = _content(path)
     safetensors = optional("safetensors")
     try:
-        arrays = optional("safetensors.numpy").load(content)
-        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-        named = header.get("__metadata__", {}).get("sha256")
-    except (safetensors.SafetensorError, ValueError, KeyError) as error:
+        with _reading(path), safetensors.safe_open(path, framework="np") as file:
+            named = (file.metadata() or {}).get("sha256")
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except safetensors.SafetensorError as error:
         raise Damaged(f"{path}: is damaged: it is no safetensors file ({error})") from error
     if digest(arrays) != named:
         raise Damaged(f"{path}: is damaged: its content does not have the SHA-256 that it names")
@@ -188,9 +188,16 @@ def _unsealed(path):
 
 
 def _content(path):
-    """The bytes of a file; Damaged where something else has its name, or it cannot be read."""
-    try:
+    """The bytes of a file; errors as of `_reading`."""
+    with _reading(path):
         return Path(path).read_bytes()
+
+
+@contextlib.contextmanager
+def _reading(path):
+    """In the block, Damaged is raised where something else has the file's name, or it cannot be read."""
+    try:
+        yield
     except FileNotFoundError:
         raise
     except OSError as error:

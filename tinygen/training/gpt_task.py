@@ -24,6 +24,7 @@ from .task import Player, means
 TOKENIZERS = ("characters", "bytes", "bpe")
 TOKENIZER = "tokenizer.json"
 WRITTEN = 40  # tokens that it writes to be looked at, where no text is given
+AT_ONCE = 2048  # tokens of an evaluation: with GPT-2's vocabulary, their logits are 400 MB
 NANOGPT = {  # its setting for a CPU
     "layers": 4,
     "heads": 4,
@@ -68,6 +69,11 @@ class GPTSampling(SamplingConfig):
     stop: str | None = option(None, "text that ends it earlier")
 
 
+def tokenizer_file(tokenizer):
+    """The file of a run that tells its tokenizer, name -> bytes."""
+    return {TOKENIZER: json.dumps(tokenizer.to_dict(), ensure_ascii=False).encode()}
+
+
 class GPTTask:
     """A GPT on text, any of data.TEXTS or a file; with the tokenizer `bytes`, on any file at all."""
 
@@ -109,7 +115,7 @@ class GPTTask:
             "train": len(parts[0]),
             "test": len(parts[1]),
         }
-        return arrays, data_info, {TOKENIZER: json.dumps(tokenizer.to_dict(), ensure_ascii=False).encode()}
+        return arrays, data_info, tokenizer_file(tokenizer)
 
     @classmethod
     def config_for(cls, settings, data_info):
@@ -139,7 +145,8 @@ class GPTTask:
 
     def evaluate(self, rng):
         """Over the whole test text, each token once: nats a token, perplexity, and bits a byte of UTF-8."""
-        batches = data.windows_in_order(self.test, length=self.model.config.context, size=32)
+        context = self.model.config.context
+        batches = data.windows_in_order(self.test, length=context, size=max(1, AT_ONCE // context))
         loss = means(self.players[0], batches, rng)["loss"]
         size = len(self.tokenizer.decode_bytes(self.test[1:]))
         bits = loss * (len(self.test) - 1) / math.log(2)

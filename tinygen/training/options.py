@@ -52,7 +52,7 @@ def parse(program, argv, configs, *, recipes=None, sources=(), without=(), opera
         else:
             read = _chooser(field.name, choices) if choices else READERS[kind]
             parser.add_argument(_flag(field), type=read, metavar=field.name.upper(), help=text)
-    given, rest = parser.parse_known_args(argv)
+    given, rest = parser.parse_known_intermixed_args(argv)
     if rest and rest[0].startswith("-"):
         choose("option", rest[0].partition("=")[0], list(parser._option_string_actions))
     if rest:

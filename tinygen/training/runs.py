@@ -19,7 +19,7 @@ from itertools import count
 from pathlib import Path
 from shlex import quote
 
-from ..durable import locked, sweep, write
+from ..durable import locked, replacing, sweep, whole, write
 from ..extras import optional
 from . import checkpoint
 from .checkpoint import Damaged
@@ -49,9 +49,10 @@ class Run:
         if name is not None and (name in ("", ".", "..") or Path(name).name != name):
             raise ValueError(f"name: expected a plain folder name, got {name!r}; --out names the one around")
         run = cls(first_free(out, [name] if name is not None else (f"{prefix}-{i}" for i in count(1))))
-        for file, content in (files or {}).items():
-            write(run.path(file), content)
-        run.save_config(config)
+        with whole(run.folder):
+            for file, content in (files or {}).items():
+                write(run.path(file), content)
+            run.save_config(config)
         return run
 
     @classmethod
@@ -176,7 +177,8 @@ class Run:
 
     def save_best(self, weights):
         """Write best.safetensors from a dict of name -> array."""
-        write(self.path(BEST), checkpoint.packed(weights)[0])
+        with replacing(self.path(BEST)) as temporary:
+            checkpoint.pack(temporary, weights)
 
     def weights(self, which="last"):
         """The model's weights, name -> array: "last" or "best". The averaged ones, where the run averages.

@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from shlex import quote
 
 from .. import __version__
 from ..autograd import no_grad
@@ -66,6 +67,11 @@ class Session:
         check_libraries()
         run = Run.open(folder)
         task, saved = rebuilt(run)
+        if "imported" in saved["data"]:
+            raise ValueError(
+                f"{run.folder}: expected a training that was stopped, got an imported model; begin one of "
+                f"its own with: tinygen finetune {quote(str(run.folder))} --data FILE"
+            )
         settings = dict(saved["training"])
         if lengths:
             settings |= {**dict.fromkeys(LENGTHS), **lengths}
@@ -207,8 +213,13 @@ def add_data(run, task, config, data_info):
     """Give a task the data that its run began with.
 
     Raises:
-        ValueError: they are not the same any more.
+        ValueError: they are not the same any more, or there never were any.
     """
+    if "imported" in data_info:
+        raise ValueError(
+            f"{run.folder}: expected data that it was trained on, got an imported model, of which we have "
+            "none; give some with --data"
+        )
     arrays, _, _ = task.load(config.data, data_info, files_of(run, task))
     if digest(arrays) != data_info.get("sha256"):
         raise ValueError(
