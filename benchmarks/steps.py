@@ -6,7 +6,8 @@
 
 Counted are the operations of products, forward and backward. Batch and noise are the same at every step, for
 the step is measured, and not a data loader. Compared before anything is timed: the loss, the gradient of
-every parameter, and the losses after one, two and three steps.
+every parameter, and the losses after one, two and three steps. (Whether a peer clips does not show in them:
+Adam divides by the gradient's size, and hardly notices a factor.)
 
 Peers: PyTorch as it is and by torch.compile (steps_torch.py), and JAX, with the whole step under one jit that
 gives its old arrays away (steps_jax.py). Each has models of its own, written as its users write them, which
@@ -23,7 +24,7 @@ from tinygen.models import GPT, GPTConfig
 from tinygen.models.vae import VAE, VAEConfig
 from tinygen.optim import AdamW, clip_by_norm
 
-from .cases import Case
+from .cases import Case, as_arrays
 
 LR, BETAS, EPS = 1e-3, (0.9, 0.99), 1e-8
 NANOGPT = GPTConfig(vocabulary=65, context=64, layers=4, heads=4, width=128, bias=False)
@@ -64,9 +65,9 @@ class Step(Case):
         return self.functions[library.name](self)
 
     def results(self, candidate):
-        gradients = [np.array(x) for x in candidate.gradients()]
+        gradients = [x.copy() for x in as_arrays(candidate.gradients())]  # before a step changes them
         candidate()
-        return [*gradients, *[np.array(candidate()) for _ in range(3)]]
+        return [*gradients, *as_arrays([candidate() for _ in range(3)])]
 
     def truth(self):
         with kernels.use("reference"):
@@ -114,9 +115,9 @@ TRAINERS = {
 
 
 def gpt_work(config, batch):
-    """Operations of the products of a step: of each token with each weight, of queries and keys and values.
+    """Operations of the products of a step: of each token with each weight, and those of causal attention.
 
-    A product forward has two backward, attention 2.5 times as many operations, since it makes its scores again.
+    A product forward has two backward; attention 2.5 times as much, since it makes its scores again.
     """
     tokens, pairs = batch * config.context, batch * config.context * (config.context + 1) // 2
     weights = config.layers * 12 * config.width**2 + config.vocabulary * config.width
