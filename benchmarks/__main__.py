@@ -19,7 +19,7 @@ import tempfile
 
 from . import measure
 
-FAMILIES = ("matmul", "attention", "convolution", "rows", "elementwise", "adam")
+FAMILIES = ("matmul", "attention", "convolution", "rows", "elementwise", "adam", "steps")
 NAMES = (*FAMILIES, "memory", "start", "overhead")
 PACKAGES = ("tinygen", "numpy", "numba", "torch", "jax", "jaxlib")
 
@@ -116,6 +116,7 @@ def measured(name, effort, quick):
         benches = {
             library: stack.enter_context(contextlib.closing(cases.Worker(library)))
             for library in cases.installed()
+            if any(case.serves(library) for case in every)
         }
         return {every[i].name.strip(): cases.measured(name, i, benches, effort) for i in places}
 

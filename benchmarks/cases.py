@@ -22,6 +22,8 @@ import importlib
 import importlib.util
 import multiprocessing
 import os
+import shutil
+import sys
 import time
 import traceback
 from dataclasses import dataclass
@@ -69,9 +71,17 @@ class Case:
     def name(self):
         return f"{self.shape} {self.kind}"
 
+    def serves(self, name):
+        """Whether a library takes part. NumPy does where it has no function: it has our reference kernels."""
+        return name in self.functions or name == "NumPy"
+
     def candidate(self, library):
         """A function without arguments that lets a library compute the case."""
         return library.candidate(self)
+
+    def results(self, candidate):
+        """What is compared, of a candidate that has not been called before."""
+        return candidate()
 
     def cotangent(self):
         """A gradient of the result, for a backward."""
@@ -144,6 +154,17 @@ class PyTorch:
         return lambda: self.m.autograd.grad(y, leaves, g, retain_graph=True)
 
 
+class Compiled(PyTorch):
+    """PyTorch by way of torch.compile, which writes C++ and has it compiled."""
+
+    name = "torch.compile"
+
+    @staticmethod
+    def runs_here():
+        usual = "clang++" if sys.platform == "darwin" else "g++"
+        return shutil.which(os.environ.get("CXX", usual)) is not None
+
+
 class JAX:
     name, package = "JAX", "jax"
 
@@ -170,12 +191,13 @@ class JAX:
         return lambda: jax.block_until_ready(pull(pullback, g))
 
 
-LIBRARIES = {library.name: library for library in (Tinygen, NumPy, PyTorch, JAX)}
+LIBRARIES = {library.name: library for library in (Tinygen, NumPy, PyTorch, Compiled, JAX)}
 
 
 def installed():
     """The names of those that are here, ours first."""
-    return [name for name, library in LIBRARIES.items() if importlib.util.find_spec(library.package)]
+    found = [name for name, library in LIBRARIES.items() if importlib.util.find_spec(library.package)]
+    return [name for name in found if name != Compiled.name or Compiled.runs_here()]
 
 
 @functools.lru_cache(maxsize=1)
@@ -193,11 +215,11 @@ class Bench:
     def prepare(self, family, place, effort):
         """Compute a case for the first time: (seconds, results), or None where the library cannot."""
         case = cases_of(family)[place]
-        if self.library.name not in case.functions and self.library.name != "NumPy":
+        if not case.serves(self.library.name):
             return None
         candidate = case.candidate(self.library)
         start = time.perf_counter()
-        results = candidate()
+        results = case.results(candidate)
         took = time.perf_counter() - start
         results = [x.copy() for x in as_arrays(results)]  # before a later call changes them in place
         self.turn = turn(candidate, effort)

@@ -114,6 +114,23 @@ SHAPES = [
         "(..., 9, 1)",
         "(9, 7)",
     ),
+    ("tg.self_attention(ones(2, 5, 8), heads=2)", ValueError, "multiple of 2 heads", "(2, 5, 8)", "side"),
+    ("tg.self_attention(ones(5, 12), heads=2)", ValueError, "self_attention: ", "(B, T, 3C)", "(5, 12)"),
+    ("tg.self_attention(ones(2, 5, 12), heads=0)", ValueError, "self_attention: ", "multiple of 0 heads"),
+    (
+        "tg.self_attention(ones(2, 5, 12), np.ones((3, 5, 5), bool), heads=2)",
+        ValueError,
+        "self_attention: ",
+        "(..., 2, 2, 5, 5)",
+        "(3, 5, 5)",
+    ),
+    (
+        "tg.self_attention(ones(2, 5, 12), np.ones((1, 1, 1, 5, 5), bool), heads=2)",
+        ValueError,
+        "self_attention: ",
+        "4 axes at most",
+        "(1, 1, 1, 5, 5)",
+    ),
     ("tg.dropout(ones(3), np.ones(4))", ValueError, "dropout: ", "(3,)", "(4,)"),
 ]
 

@@ -2,13 +2,17 @@
 
 import contextlib
 import json
+import sys
 
 import numpy as np
 import pytest
 
 from benchmarks import __main__ as benchmarks_main
-from benchmarks import cases, measure, overhead, report
+from benchmarks import cases, measure, overhead, report, steps
 from tinygen.kernels import machine
+from tinygen.models import GPTConfig
+from tinygen.models.vae import VAEConfig
+from tinygen.training.profile import profile
 
 
 def test_every_candidate_has_one_turn_a_round_in_an_order_that_changes():
@@ -169,13 +173,67 @@ def test_a_library_works_in_a_process_of_its_own():
             worker.sample()
 
 
-@pytest.mark.parametrize("family", benchmarks_main.FAMILIES)
+KERNELS = [family for family in benchmarks_main.FAMILIES if family != "steps"]  # see below
+
+
+@pytest.mark.parametrize("family", KERNELS)
 def test_the_smallest_case_of_each_kind_agrees_with_the_reference(family):
     every = cases.cases_of(family)
     assert len({case.name for case in every}) == len(every)
     for i in benchmarks_main.smallest(every):
         case = every[i]
-        cases.check(case.name, case.candidate(cases.Tinygen())(), case.truth(), case.tolerance)
+        got = case.results(case.candidate(cases.Tinygen()))
+        cases.check(case.name, got, case.truth(), case.tolerance)
+
+
+SMALL_GPT = GPTConfig(vocabulary=7, context=6, layers=2, heads=2, width=8, bias=False)
+SMALL_VAE = VAEConfig(inputs=9, hidden=5, latent=2)
+
+
+def small_step(kind):
+    rng = np.random.default_rng(0)
+    if kind == "gpt":
+        inputs = list(rng.integers(0, 7, (2, 3, 6)))
+        settings = {"config": SMALL_GPT, "decay": 0.1, "clip": 0.1}
+        return steps.Step("step", "small", steps.gpt_work(SMALL_GPT, 3), steps.TRAINERS, inputs, **settings)
+    inputs = [rng.random((3, n), np.float32) for n in (9, 2)]
+    return steps.Step("step", "small", steps.vae_work(SMALL_VAE, 3), steps.TRAINERS, inputs, config=SMALL_VAE)
+
+
+@pytest.mark.parametrize("kind", ["gpt", "vae"])
+def test_the_work_of_a_step_is_what_the_profiler_counts(kind):
+    peaks = {"arithmetic": {"all": 1.0}, "triad": {"all": 1.0}, "threads": 1}
+    case = small_step(kind)
+    found = profile(case.candidate(cases.Tinygen()), repeats=1, warmup=0, peaks=peaks)
+    assert sum(row.flops for row in found.rows) == case.work
+
+
+@pytest.mark.parametrize("kind", ["gpt", "vae"])
+@pytest.mark.parametrize("library", ["PyTorch", "JAX"])
+def test_peers_take_the_step_that_we_take(kind, library):
+    pytest.importorskip(cases.LIBRARIES[library].package)
+    case = small_step(kind)
+    truth = case.truth()
+    cases.check(library, case.results(case.candidate(cases.LIBRARIES[library]())), truth, case.tolerance)
+    losses = [float(x) for x in truth[-3:]]
+    assert losses == sorted(losses, reverse=True) and losses[0] < truth[0]
+
+
+def test_a_step_that_decays_otherwise_is_unequal():
+    case = small_step("gpt")
+    truth, case.decay = case.truth(), 100.0
+    last = len(truth) - 3  # the loss after a step
+    with pytest.raises(cases.Unequal, match=f"result {last} is off"):
+        cases.check("ours", case.results(case.candidate(cases.Tinygen())), truth, case.tolerance)
+
+
+@pytest.mark.parametrize("compiler, there", [("no-such-compiler", False), (sys.executable, True)])
+def test_torch_compile_takes_part_where_a_compiler_is(compiler, there, monkeypatch):
+    monkeypatch.setenv("CXX", compiler)
+    monkeypatch.setattr(cases.importlib.util, "find_spec", lambda package: True)
+    assert ("torch.compile" in cases.installed()) == there
+    assert not cases.cases_of("adam")[0].serves("torch.compile")
+    assert small_step("vae").serves("torch.compile") and not small_step("vae").serves("NumPy")
 
 
 def test_the_best_peer_has_the_lowest_median_and_a_control_is_none():

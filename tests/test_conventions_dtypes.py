@@ -179,6 +179,8 @@ EMPTY = {
     "attention, no batch": (tg.attention, [(0, 3, 4)] * 3, (0, 3, 4)),
     "attention, no queries": (tg.attention, [(2, 0, 4), (2, 3, 4), (2, 3, 5)], (2, 0, 5)),
     "attention, no keys": (tg.attention, [(2, 3, 4), (2, 0, 4), (2, 0, 5)], (2, 3, 5)),
+    "self_attention, no batch": (lambda x: tg.self_attention(x, heads=2), [(0, 3, 12)], (0, 3, 4)),
+    "self_attention, no tokens": (lambda x: tg.self_attention(x, heads=2), [(2, 0, 12)], (2, 0, 4)),
     "cross_entropy": (lambda x: tg.cross_entropy(x, NO_INDEX), [(0, 3)], ()),
     "cross_entropy, each": (lambda x: tg.cross_entropy(x, NO_INDEX, reduction="none"), [(0, 3)], (0,)),
     "conv2d": (tg.conv2d, [(0, 2, 5, 5), (3, 2, 3, 3), (3,)], (0, 3, 3, 3)),

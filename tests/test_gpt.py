@@ -106,6 +106,23 @@ def test_codes_of_places_are_those_of_the_papers():
     assert bias.tolist() == [[[-1.0, -0.5, 0.0, -0.5], [-1.5, -1.0, -0.5, 0.0]]]
 
 
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("masked", [False, True])
+def test_queries_keys_and_values_are_cut_apart_or_not_and_nothing_changes(causal, masked):
+    """A turn that does nothing makes the long way, by parts: results and gradients are the same bits."""
+    attention, found = Block(GPTConfig(**SIZES), rng=generator()).attn, []
+    x = tg.tensor(generator(1).standard_normal((2, 5, 12)), dtype=np.float32, requires_grad=True)
+    mask = generator(2).standard_normal((2, 5, 5), dtype=np.float32) if masked else None
+    for turn in (None, lambda part: part):
+        attention.zero_grad()
+        x.grad = None
+        out = attention(x, mask=mask, causal=causal, turn=turn)
+        (out * out).sum().backward()
+        found.append([out.numpy(), x.grad.numpy(), attention.c_attn.weight.grad.numpy()])
+    for short, long in zip(*found):
+        np.testing.assert_allclose(short, long, rtol=1e-5, atol=1e-9)
+
+
 # another text beside its own
 
 

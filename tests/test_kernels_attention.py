@@ -88,6 +88,37 @@ def test_more_than_one_block_and_the_same_bits_for_any_threads(t, s, causal, hea
         np.testing.assert_array_equal(one, other)
 
 
+@given(
+    st.data(),
+    LENGTHS,
+    st.sampled_from([1, 3, 16, 32]),
+    st.sampled_from([1, 2, 9]),
+    st.booleans(),
+    st.sampled_from(DTYPES),
+)
+def test_self_attention_has_the_bits_of_attention_over_its_parts(data, t, d, heads, causal, dtype):
+    """In any layout, and nothing that lies beside is touched: the same numbers, written elsewhere."""
+    rng = np.random.default_rng(data.draw(st.integers(0, 99)))
+    layout, mask = data.draw(st.sampled_from(strategies.LAYOUTS)), data.draw(masks(t, t, 2))
+    mask = mask if mask is None or mask.dtype == bool else mask.astype(dtype)
+    if mask is not None and mask.shape == (2, 2, t, t):
+        mask = np.repeat(mask[:, :1], heads, axis=1)
+    arrays = [rng.standard_normal((2, t, n * heads * d)).astype(dtype) for n in (3, 1)]
+    qkv, g = [strategies.frozen(strategies.relayout(x, layout)) for x in arrays]
+    out, log_total = fused_attention.self_attention(qkv, mask, heads, causal, 0.3)
+    dqkv, none = fused_attention.self_attention_backward(
+        g, qkv, mask, out, log_total, heads, causal, 0.3, mask_too=False
+    )
+    parts = reference.in_heads(qkv, 3, heads)
+    same, _ = fused_attention.attention(*parts, mask, causal, 0.3)
+    *gradients, _ = fused_attention.attention_backward(
+        *reference.in_heads(g, 1, heads), *parts, mask, same, log_total, causal, 0.3, mask_too=False
+    )
+    assert none is None
+    np.testing.assert_array_equal(out, reference.side_by_side(same))
+    np.testing.assert_array_equal(dqkv, reference.side_by_side(*gradients))
+
+
 def test_later_keys_with_far_higher_scores():
     """What was summed before a maximum is rescaled, down to nothing."""
     rng = np.random.default_rng(0)

@@ -126,6 +126,17 @@ def define_attention(q, k, v, mask=None, causal=False, scale=None):
     return (weights.reshape((*weights.shape, 1)) * v.reshape((*v.shape[:-2], 1, s, -1))).sum(axis=-2)
 
 
+def define_self_attention(qkv, mask=None, *, heads, causal=False, scale=None):
+    """Head by head, each cut out of the three parts."""
+    width = qkv.shape[-1] // 3
+    size, outs = width // heads, []
+    for h in range(heads):
+        q, k, v = (qkv[..., i * width + h * size : i * width + (h + 1) * size] for i in range(3))
+        own = mask if mask is None or mask.ndim < 3 else mask[..., h, :, :]
+        outs.append(define_attention(q, k, v, own, causal, scale))
+    return tg.concatenate(outs, axis=-1)
+
+
 def define_normalise(x, weight=None, bias=None, *, axes, shape, eps):
     centred = x - x.mean(axis=axes, keepdims=True)
     y = centred * ((centred * centred).mean(axis=axes, keepdims=True) + eps) ** -0.5
@@ -207,6 +218,7 @@ DEFINITIONS = {
     "prod": define_prod,
     "cumprod": define_cumprod,
     "attention": define_attention,
+    "self_attention": define_self_attention,
     "normalise": define_normalise,
     "layer_norm": define_layer_norm,
     "batch_norm": define_batch_norm,

@@ -162,6 +162,13 @@ def test_flops_of_attention_whose_queries_and_keys_broadcast(causal):
     assert found == attended(4, 6, causal)
 
 
+@pytest.mark.parametrize("causal", [False, True])
+def test_flops_of_self_attention_are_those_of_its_heads(causal):
+    found = flops(lambda: tg.self_attention(leaf(2, 4, 3 * 24), heads=3, causal=causal).sum().backward())
+    x = leaf(2, 3, 4, 8)
+    assert found == flops(lambda: tg.attention(x, x, x, causal=causal).sum().backward())
+
+
 def test_flops_of_einsum():
     product = 2 * 2 * 3 * 4 * 5
     found = flops(lambda: tg.einsum("bij,bjk->bik", leaf(2, 3, 4), leaf(2, 4, 5)).sum().backward())

@@ -205,6 +205,12 @@ def softmax_attention(q, k, v, mask, causal=False, scale=None):
     return torch.softmax(scores, -1) @ v
 
 
+def self_attention(qkv, mask, heads, causal=False, scale=None):
+    """Each head's softmax_attention, of queries, keys and values that lie side by side."""
+    q, k, v = (part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in qkv.chunk(3, -1))
+    return softmax_attention(q, k, v, mask, causal, scale).transpose(1, 2).flatten(2)
+
+
 def class_loss(logits, targets, reduction="mean", **options):
     """Their cross_entropy, with the classes last."""
     loss = F.cross_entropy(logits.flatten(0, -2), targets.flatten(), reduction=reduction, **options)

@@ -332,6 +332,10 @@ LAYERS = {
             ATTENTION, real(2, 2, 3, 4), real(3, 4), real(1, 3, 4), real(2, 1, 3, 3), causal=BOTH, scale=[0.3]
         ),
     ],
+    "self_attention": [
+        case(their.self_attention, real(2, 3, 12), None, heads=[1, 2, 4], causal=BOTH, scale=[None, 0.3]),
+        case(their.self_attention, real(2, 3, 12), real(2, 2, 3, 3), heads=[2]),
+    ],
     "token_cross_entropy": [
         case(their.loss_of_each, real(3, 5), given(0, 4, -100)),
         case(their.loss_of_each, real(2, 3, 5), given([0, 4, 2], [2, 2, 1]), **CLASSES),

@@ -26,7 +26,7 @@ __all__ = ["Geometry", "accelerated", "implementations", "may_see", "most_thread
 _COMPILED = {
     name: module
     for module, names in {
-        "fused_attention": "attention attention_backward",
+        "fused_attention": "attention attention_backward self_attention self_attention_backward",
         "convolution": "convolve convolve_image convolve_kernel",
         "gemm": "matmul",
         "indexing": "scatter_add",

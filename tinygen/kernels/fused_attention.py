@@ -20,6 +20,10 @@ All products run on the register tile, with hardly a copy, since scores lie tran
 and softmax runs down the columns: no sum goes across the lanes of a vector (scores.py). With `causal`
 a product ends at the last key that one of its ROWS queries sees; later keys are not even read.
 
+A row is contiguous, and the next one is anywhere. So queries, keys and values of all heads may lie side by
+side, as one product makes them, and results and gradients are written side by side for the next: nothing is
+cut apart, put together or added to zeros: a training step of a small GPT took 57.7 ms on one core, and 55.3.
+
 2 T S (D + E) operations forward, 5/2 of that backward, on 4 (T + S) (D + E) bytes, and half with `causal`.
 """
 
@@ -27,9 +31,10 @@ import math
 
 import numpy as np
 
-from .compiled import DTYPES, Flag, Reads, Scalar, WritesRows, inner, kernel, prange, suits
+from .compiled import DTYPES, Flag, Reads, Scalar, Writes, WritesRows, inner, kernel, prange, suits
 from .gemm import with_four_axes
 from .packing import pack_b
+from .reference import in_heads
 from .scores import differentials, exponentials, highest
 from .tile import ROWS, SHORT, VECTOR_BYTES, VECTORS, at, columns, get, narrow_tile, put, short_tile, tile
 from .vector_math import log
@@ -42,34 +47,52 @@ LOWEST = {dtype: np.finfo(dtype).min for dtype in DTYPES}  # below any score but
 NO_MASK = {dtype: np.empty((1, 1, 0, 0), dtype) for dtype in DTYPES}
 
 
-def attention(q, k, v, mask, causal, scale):
-    """As in reference.py."""
+def attention(q, k, v, mask, causal, scale, out=None):
+    """As in reference.py; the result goes into `out`, (B, H, T, E) with contiguous rows, if there is one."""
     if not _suits(q, k, v, mask):
         return NotImplemented
     width = v.shape[-1]
     batch, (q, k, v, numbers) = _batched(q, k, _in_vectors(v), mask)
-    out, log_total = np.empty((*q.shape[:3], width), q.dtype), np.empty(q.shape[:3], q.dtype)
+    out = np.empty((*q.shape[:3], width), q.dtype) if out is None else out
+    log_total = np.empty(q.shape[:3], q.dtype)
     rules = numbers, _is_hard(mask), causal, scale
     _attention(q, k, v, *rules, LOWEST[q.dtype], out, log_total, work=q.size * k.shape[2] // 4)
     return out.reshape(*batch, *out.shape[2:]), log_total.reshape(*batch, q.shape[2], 1)
 
 
-def attention_backward(g, q, k, v, mask, out, log_total, causal, scale, mask_too=True):
-    """As in reference.py."""
+def attention_backward(g, q, k, v, mask, out, log_total, causal, scale, mask_too=True, into=None):
+    """As in reference.py; gradients go `into` three arrays with four axes and contiguous rows, if given."""
     if mask_too and mask is not None and mask.dtype.kind == "f":
         return NotImplemented
     if not (_suits(q, k, v, mask) and suits(q, g, out, log_total)):
         return NotImplemented
-    given = q, k, v, mask, *map(_in_vectors, (g, q, k)), np.ascontiguousarray(out), log_total
+    given = q, k, v, mask, *map(_in_vectors, (g, q, k, out)), log_total
     batch, (q, k, v, numbers, g, q_rows, k_rows, out, log_total) = _batched(*given)
     heads, keys = q.shape[0] * q.shape[1], k.shape[2]
     parts = max(1, min(-(-PARTS // heads), -(-keys // KEYS_BACK)))
-    dq = np.empty((parts, *q.shape), q.dtype)
-    dk, dv = np.empty(k.shape, q.dtype), np.empty(v.shape, q.dtype)
+    dq, dk, dv = into or [np.empty(x.shape, q.dtype) for x in (q, k, v)]
+    dqs = dq[None] if parts == 1 else np.empty((parts, *q.shape), q.dtype)
     rules = numbers, _is_hard(mask), causal, scale
-    _attention_backward(g, q_rows, k_rows, v, out, log_total, *rules, dq, dk, dv, work=q.size * keys // 2)
-    dq = dq.sum(axis=0) if parts > 1 else dq[0]
+    _attention_backward(g, q_rows, k_rows, v, out, log_total, *rules, dqs, dk, dv, work=q.size * keys // 2)
+    if parts > 1:
+        np.sum(dqs, axis=0, out=dq)
     return *[x.reshape(*batch, *x.shape[2:]) for x in (dq, dk, dv)], None
+
+
+def self_attention(qkv, mask, heads, causal, scale):
+    """As in reference.py: every head is read, and written, where it lies."""
+    batch, tokens, width = qkv.shape
+    out = np.empty((batch, tokens, width // 3), qkv.dtype)
+    done = attention(*in_heads(qkv, 3, heads), mask, causal, scale, *in_heads(out, 1, heads))
+    return done if done is NotImplemented else (out, done[1])
+
+
+def self_attention_backward(g, qkv, mask, out, log_total, heads, causal, scale, mask_too=True):
+    """As in reference.py; the three gradients are written into one array."""
+    dqkv, ((g,), (out,)) = np.empty(qkv.shape, qkv.dtype), [in_heads(x, 1, heads) for x in (g, out)]
+    kept = *in_heads(qkv, 3, heads), mask, out, log_total
+    done = attention_backward(g, *kept, causal, scale, mask_too, in_heads(dqkv, 3, heads))
+    return done if done is NotImplemented else (dqkv, done[3])
 
 
 def _suits(q, k, v, mask):
@@ -225,7 +248,7 @@ def _attention(
     causal: Flag,
     scale: Scalar,
     lowest: Scalar,
-    out: WritesRows[4],
+    out: Writes[4],
     log_total: WritesRows[3],
 ):
     blocks = (q.shape[2] + QUERIES - 1) // QUERIES
@@ -279,8 +302,9 @@ def attend(q, k, v, rules, scale, lowest, out, log_total):
     for x in range(count):
         alive = total[x] != 0
         share = dtype.type(1) / (total[x] if alive else dtype.type(1))
+        line = row_of(out, x)
         for e in range(out.shape[1]):
-            out[x, e] = sums[x, e] * share
+            put(line, e, sums[x, e] * share)
         log_total[x] = log(total[x]) + top[x] if alive else -math.inf
 
 
@@ -310,9 +334,9 @@ def _attention_backward(
     hard: Flag,
     causal: Flag,
     scale: Scalar,
-    dq: WritesRows[5],
-    dk: WritesRows[4],
-    dv: WritesRows[4],
+    dq: Writes[5],
+    dk: Writes[4],
+    dv: Writes[4],
 ):
     parts, blocks = len(dq), (k.shape[2] + KEYS_BACK - 1) // KEYS_BACK
     for task in prange(q.shape[0] * q.shape[1] * parts):
@@ -338,9 +362,9 @@ def attend_backward(g, q, k, v, out, log_total, rules, start, stop, dq, dk, dv):
     q_panels, g_panels = np.empty(QUERIES * depth, dtype), np.empty(QUERIES * width, dtype)
     p, d = np.empty(KEYS_BACK * QUERIES, dtype), np.empty(KEYS_BACK * QUERIES, dtype)
     top, delta = np.zeros(QUERIES, dtype), np.zeros(QUERIES, dtype)
-    dq[:] = 0
-    dk[start:stop] = 0
-    dv[start:stop] = 0
+    clear(dq, 0, many)
+    clear(dk, start, stop)
+    clear(dv, start, stop)
     for q0 in range(0, many, QUERIES):
         mine, past = slice(q0, min(q0 + QUERIES, many)), q0 + keys - many
         count = mine.stop - q0
@@ -377,18 +401,29 @@ def attend_backward(g, q, k, v, out, log_total, rules, start, stop, dq, dk, dv):
 
 
 @inner
+def clear(x, first, stop):
+    """x[first:stop] = 0, a row at a time: of the whole the compiler cannot know that rows are contiguous."""
+    zero = x.dtype.type(0)
+    for t in range(first, stop):
+        row = row_of(x, t)
+        for e in range(x.shape[1]):
+            put(row, e, zero)
+
+
+@inner
 def add_product(a, row, step, b, ldb, c, first, rows, length, edge):
     """c[first : first + rows] += A B: whole tiles in place, others by way of `edge`."""
-    wide, width = columns(c), c.shape[1]
+    wide, width, ldc = columns(c), c.shape[1], c.strides[0] // c.itemsize
     for e in range(0, width, wide):
         some = min(wide, width - e)
         if rows == ROWS and some == wide:
-            tile(a, row, step, at(b, e), ldb, at(c, first * width + e), width, length, True)
+            tile(a, row, step, at(b, e), ldb, at(row_of(c, first), e), ldc, length, True)
             continue
         if some * VECTORS > wide:
             tile(a, row, step, at(b, e), ldb, at(edge, 0), wide, length, False)
         else:
             narrow_tile(a, row, step, at(b, e), ldb, at(edge, 0), wide, length, False)
         for y in range(rows):
+            line = at(row_of(c, first + y), e)
             for z in range(some):
-                c[first + y, e + z] += edge[y * wide + z]
+                put(line, z, get(line, z) + edge[y * wide + z])

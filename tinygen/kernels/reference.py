@@ -12,7 +12,8 @@ from .. import arrays
 KERNELS = (
     "matmul convolve convolve_image convolve_kernel normalise normalise_backward rms_norm rms_norm_backward "
     "softmax softmax_backward log_softmax log_softmax_backward "
-    "cross_entropy cross_entropy_backward attention attention_backward scatter_add adam sums_of_squares"
+    "cross_entropy cross_entropy_backward attention attention_backward "
+    "self_attention self_attention_backward scatter_add adam sums_of_squares"
 ).split()
 
 
@@ -254,6 +255,34 @@ def attention_backward(g, q, k, v, mask, out, log_total, causal, scale, mask_too
     ds = p * (lib.matmul(g, lib.swapaxes(v, -1, -2)) - (g * out).sum(axis=-1, keepdims=True))
     dq, dk = lib.matmul(ds, k) * scale, lib.matmul(lib.swapaxes(ds, -1, -2), q) * scale
     return dq, dk, lib.matmul(lib.swapaxes(p, -1, -2), g), ds if mask_too else None
+
+
+def in_heads(x, parts, heads):
+    """x (B, T, parts H D) as `parts` views (B, H, T, D): queries, keys and values that lie side by side."""
+    batch, tokens, width = x.shape
+    apart = x.reshape(batch, tokens, parts, heads, width // (parts * heads))
+    return [apart[:, :, i].swapaxes(1, 2) for i in range(parts)]
+
+
+def side_by_side(*parts):
+    """Arrays (B, H, T, D) as one, (B, T, parts H D)."""
+    batch, heads, tokens, size = parts[0].shape
+    each = [x.swapaxes(1, 2).reshape(batch, tokens, heads * size) for x in parts]
+    return arrays.of(*each).concatenate(each, axis=-1)
+
+
+def self_attention(qkv, mask, heads, causal, scale):
+    """The attention of each head, of qkv (B, T, 3C), side by side: (B, T, C); saves what `attention` does."""
+    out, log_total = attention(*in_heads(qkv, 3, heads), mask, causal, scale)
+    return side_by_side(out), log_total
+
+
+def self_attention_backward(g, qkv, mask, out, log_total, heads, causal, scale, mask_too=True):
+    """The gradients of `attention`, those of q, k and v side by side, and that of the mask."""
+    (g,), (out,) = in_heads(g, 1, heads), in_heads(out, 1, heads)
+    kept = *in_heads(qkv, 3, heads), mask, out, log_total
+    *parts, dmask = attention_backward(g, *kept, causal, scale, mask_too)
+    return side_by_side(*parts), dmask
 
 
 # Indexing

@@ -20,7 +20,7 @@ forward keeps for its backward; what a mask hides that is not causal.
 import math
 
 from .. import arrays
-from ..autograd.ops import attention, getitem, linear, matmul, scatter_add
+from ..autograd.ops import attention, getitem, linear, matmul, scatter_add, self_attention
 from ..autograd.ops.convolution import convolve, convolve_image, convolve_kernel
 from ..autograd.ops.linalg import contraction
 
@@ -28,25 +28,33 @@ from ..autograd.ops.linalg import contraction
 
 
 def _pairs(values, attrs, out):
-    """Pairs of a query and a key that it may see. Causal: query t of T sees keys up to t + S - T, of S."""
-    queries, keys = out.shape[-2], values[1].shape[-2]
+    """(pairs of a query and a key that it may see, sizes of a key and of a value), in all batches and heads.
+
+    Causal: query t of T sees keys up to t + S - T, of S.
+    """
+    if len(values) == 2:  # self_attention: the sizes of its heads add up to the width of the result
+        batch, queries, width = out.shape
+        keys, sizes = queries, (width, width)
+    else:
+        batch, queries, keys = math.prod(out.shape[:-2]), out.shape[-2], values[1].shape[-2]
+        sizes = values[0].shape[-1], values[2].shape[-1]
     if not attrs.get("causal"):
-        return math.prod(out.shape[:-1]) * keys
+        return batch * queries * keys, *sizes
     # The last query sees all keys, each one before it one fewer, until there are none left.
     seeing = min(queries, keys)
-    return math.prod(out.shape[:-2]) * (seeing * keys - seeing * (seeing - 1) // 2)
+    return batch * (seeing * keys - seeing * (seeing - 1) // 2), *sizes
 
 
 def _attention(values, attrs, out):
     """q k^T and the mean of v."""
-    q, _, v, *_ = values
-    return 2 * _pairs(values, attrs, out) * (q.shape[-1] + v.shape[-1])
+    pairs, size, width = _pairs(values, attrs, out)
+    return 2 * pairs * (size + width)
 
 
 def _attention_backward(values, attrs, out):
     """q k^T again and the gradients of q and k, over D; that of v and that of the weights, over E."""
-    q, _, v, *_ = values
-    return 2 * _pairs(values, attrs, out) * (3 * q.shape[-1] + 2 * v.shape[-1])
+    pairs, size, width = _pairs(values, attrs, out)
+    return 2 * pairs * (3 * size + 2 * width)
 
 
 def _contraction(values, attrs, out):
@@ -68,6 +76,7 @@ _PRODUCTS = {
     linear.primitive: lambda values, attrs, out: 2 * out.size * values[0].shape[-1],
     contraction.primitive: _contraction,
     attention.primitive: _attention,
+    self_attention.primitive: _attention,
     convolve.primitive: lambda values, attrs, out: 2 * out.size * math.prod(values[1].shape[1:]),
     convolve_image.primitive: lambda values, attrs, out: 2 * values[0].size * math.prod(values[1].shape[1:]),
     convolve_kernel.primitive: lambda values, attrs, out: 2 * values[1].size * math.prod(out.shape[1:]),
@@ -82,7 +91,7 @@ def forward_flops(primitive, values, attrs, out):
 
 def gradient_flops(primitive, values, attrs, out):
     """Operations of each gradient of such a call; of all together where a joint rule makes them."""
-    if primitive is attention.primitive:
+    if primitive in (attention.primitive, self_attention.primitive):
         return _attention_backward(values, attrs, out)
     return forward_flops(primitive, values, attrs, out)
 

@@ -30,7 +30,7 @@ from .arithmetic import (
     where,
     zeros_like,
 )
-from .attention import attention
+from .attention import attention, self_attention
 from .convolution import avg_pool2d, conv2d, conv_transpose2d, max_pool2d, upsample
 from .indexing import embedding, getitem, index_add, scatter_add, take, take_along_axis
 from .linalg import einsum, linear, matmul, outer

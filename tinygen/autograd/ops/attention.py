@@ -1,6 +1,10 @@
 """Scaled dot-product attention (Vaswani et al. 2017, equation 1), fused, its definition beside it.
 
-Letters: T queries, S keys, D head size, E value size; leading axes (batch, heads) broadcast.
+`self_attention` is the same for a text over itself, whose queries, keys and values one product has made: it
+takes and gives what the products before and after it give and take, so that nothing is moved in between.
+
+Letters: B batch, H heads, T queries, S keys, D head size, E value size, C = H D; leading axes (batch, heads)
+broadcast.
 """
 
 import math
@@ -10,7 +14,7 @@ from ..domain import Values
 from ..primitive import primitive
 from .arithmetic import raw, where
 from .reductions import softmax
-from .shapes import swapaxes
+from .shapes import reshape, swapaxes
 
 
 def _scale(scale, q):
@@ -25,6 +29,23 @@ def _attention_reference(q, k, v, mask=None, *, causal=False, scale=None):
     see = kernels.may_see(raw(q), raw(k), raw(mask), causal)
     scores = scores if see is None else where(see, scores, -math.inf)
     return softmax(scores, -1) @ v
+
+
+def _checked(name, mask, *sizes):
+    """A mask as an array, or None, whose last axes broadcast to `sizes`."""
+    if mask is None:
+        return None
+    mask = arrays.as_array(mask)
+    if mask.dtype.kind not in "bf":
+        raise TypeError(
+            f"{name}: expected a boolean or floating mask, got {mask.dtype}; use mask.astype(bool)"
+        )
+    if any(n not in (1, size) for n, size in zip(mask.shape[::-1], sizes[::-1])):
+        raise ValueError(
+            f"{name}: expected a mask that broadcasts to (..., {', '.join(map(str, sizes))}), got "
+            f"{mask.shape}; pass its rows of these queries and columns of these keys"
+        )
+    return mask
 
 
 @primitive(reference=_attention_reference, saves=("log_total",))
@@ -48,18 +69,7 @@ def attention(q, k, v, mask=None, *, causal=False, scale=None):
             "attention: expected q (..., T, D), k (..., S, D) and v (..., S, E), "
             f"got {q.shape}, {k.shape} and {v.shape}"
         )
-    if mask is not None:
-        mask = arrays.as_array(mask)
-        if mask.dtype.kind not in "bf":
-            raise TypeError(
-                f"attention: expected a boolean or floating mask, got {mask.dtype}; use mask.astype(bool)"
-            )
-        sizes = q.shape[-2], k.shape[-2]
-        if any(n not in (1, size) for n, size in zip(mask.shape[::-1], sizes[::-1])):
-            raise ValueError(
-                f"attention: expected a mask that broadcasts to (..., {sizes[0]}, {sizes[1]}), got "
-                f"{mask.shape}; pass its rows of these queries and columns of these keys"
-            )
+    mask = _checked("attention", mask, q.shape[-2], k.shape[-2])
     return kernels.attention(q, k, v, mask, causal, _scale(scale, q))
 
 
@@ -73,3 +83,56 @@ attention.domain("*B T D, *B S D, *B S E, -", causal=(False,), scale=(None, 0.5)
 attention.domain("2 T D, 2 T D, 2 T E, -", causal=(True,))
 attention.domain("2 2 D, 2 4 D, 2 4 E, 2 4", mask=Values(kind="bool"), causal=(False, True))
 attention.domain("2 2 3 D, 1 4 D, 1 4 E, 3 4", mask=Values(), causal=(False, True))
+
+
+def _self_attention_reference(qkv, mask=None, *, heads, causal=False, scale=None):
+    """attention(q, k, v) of each head, put side by side."""
+    batch, tokens, width = qkv.shape
+    apart = reshape(qkv, (batch, tokens, 3, heads, width // (3 * heads)))
+    q, k, v = (swapaxes(apart[:, :, i], 1, 2) for i in range(3))  # (B, H, T, D) each
+    out = _attention_reference(q, k, v, mask, causal=causal, scale=scale)
+    return reshape(swapaxes(out, 1, 2), (batch, tokens, width // 3))
+
+
+@primitive(reference=_self_attention_reference, saves=("log_total",))
+def self_attention(qkv, mask=None, *, heads, causal=False, scale=None):
+    """Attention of a text over itself, of several heads: `attention` of each, put side by side.
+
+    Args:
+        qkv: (B, T, 3C): C = H D numbers of queries, those of one head after those of another, then as many
+            of keys, and of values.
+        mask: as for `attention`, broadcasting to (B, H, T, T).
+        heads: H.
+        causal: token t sees tokens up to t only.
+        scale: of the scores; 1 / sqrt(D) by default.
+
+    Returns:
+        (B, T, C). A token that may see nothing gets 0, with gradient 0.
+
+    Raises:
+        ValueError: sizes that do not match, or heads that do not divide C. TypeError: a mask of integers.
+    """
+    if qkv.ndim != 3 or heads < 1 or qkv.shape[-1] % (3 * heads):
+        raise ValueError(
+            f"self_attention: expected (B, T, 3C) with C a multiple of {heads} heads, got {qkv.shape}; put "
+            "queries, keys and values side by side on the last axis"
+        )
+    batch, tokens, width = qkv.shape
+    mask = _checked("self_attention", mask, batch, heads, tokens, tokens)
+    if mask is not None and mask.ndim > 4:
+        raise ValueError(
+            f"self_attention: expected a mask of 4 axes at most, (B, H, T, T), got {mask.shape}; reshape it"
+        )
+    scale = 1 / math.sqrt(width // (3 * heads)) if scale is None else float(scale)
+    return kernels.self_attention(qkv, mask, heads, causal, scale)
+
+
+def _self_attention_all(g, qkv, mask, out, log_total, tracked, heads, causal, scale):
+    scale = 1 / math.sqrt(qkv.shape[-1] // (3 * heads)) if scale is None else float(scale)
+    return kernels.self_attention_backward(g, qkv, mask, out, log_total, heads, causal, scale, tracked[1])
+
+
+self_attention.rules(all=_self_attention_all)
+self_attention.domain("2 T 12, -", heads=(1, 2), causal=(False, True), scale=(None, 0.5))
+self_attention.domain("2 3 6, 3 3", mask=Values(kind="bool"), heads=(2,), causal=(False, True))
+self_attention.domain("2 3 6, 2 3 3", mask=Values(), heads=(2,), causal=(False, True))
