@@ -87,7 +87,7 @@ class GPT(nn.Module):
         elif self.config.positions == "sinusoidal":
             x = x + self._places[start : start + count].astype(x.dtype)
         elif self.config.positions == "rotary":
-            turn = functools.partial(self._rotary, start=start)
+            turn = self._rotary.at(start)
         elif self.config.positions == "alibi":
             mask = alibi_bias(self._slopes, count, start + count).astype(x.dtype)
         x = self.drop(x)

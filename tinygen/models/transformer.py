@@ -20,8 +20,9 @@ from dataclasses import dataclass
 
 from .. import nn
 from ..autograd import ops
+from ..autograd.ops.decoding import block_step
 from ..configuration import check, option
-from .positions import POSITIONS
+from .positions import POSITIONS, Rotary
 
 ACTIVATIONS = {"gelu": "none", "gelu-tanh": "tanh", "relu": None, "swiglu": None}
 NORMS = {"layer": nn.LayerNorm, "rms": nn.RMSNorm}
@@ -112,7 +113,7 @@ class Attention(nn.Module):
             mask: booleans that broadcast to (B, H, T, S), True where a token may be seen; or numbers that
                 are added to the scores.
             causal: a token sees those before it, and itself.
-            turn: a function of queries or keys (B, H, T, D) that puts their places into them; see positions.
+            turn: a function of queries or keys (B, H, T, D) that puts their places into them, as a Rotary.
             cache: where the keys and values of earlier tokens are kept, and these added; see cache.py.
         """
         width = x.shape[-1]
@@ -193,10 +194,37 @@ class Block(nn.Module):
     def forward(self, x, memory=None, *, mask=None, memory_mask=None, causal=False, turn=None, cache=None):
         """x (B, T, C), and a memory (B, S, C) if there is one -> (B, T, C); the rest as for Attention."""
         own, other = cache or (None, None)
+        if own is not None and memory is None and x.shape[1] == 1 and not self.training:
+            stepped = self._step(x, own, mask, turn)
+            if stepped is not NotImplemented:
+                return stepped
         x = self._add(x, self.ln_1, lambda x: self.attn(x, mask=mask, causal=causal, turn=turn, cache=own))
         if memory is not None:
             x = self._add(x, self.ln_cross, lambda x: self.cross(x, memory, mask=memory_mask, cache=other))
         return self._add(x, self.ln_2, self.mlp)
+
+    def _step(self, x, cache, mask, turn):
+        """`forward` for the next token of a text, x (B, 1, C), in one operation, if that can."""
+        if isinstance(turn, Rotary):
+            turn = turn.cos[0].astype(x.dtype), turn.sin[0].astype(x.dtype)
+        elif turn is not None:
+            return NotImplemented
+        layers = self.ln_1, self.attn.c_attn, self.attn.c_proj, self.ln_2, self.mlp.c_fc, self.mlp.c_proj
+        out = block_step(
+            x,
+            *cache.room(x.shape[0], self.attn.heads, 1, x.shape[2] // self.attn.heads, x.dtype),
+            cache.length,
+            [(layer.weight, getattr(layer, "bias", None)) for layer in layers],
+            eps=self.ln_1.eps,
+            centred=isinstance(self.ln_1, nn.LayerNorm),
+            post_norm=self.post_norm,
+            activation=self.mlp.activation,
+            turn=turn,
+            mask=mask,
+        )
+        if out is not NotImplemented:
+            cache.length += 1
+        return out
 
     def _add(self, x, norm, sublayer):
         return norm(x + sublayer(x)) if self.post_norm else x + sublayer(norm(x))
