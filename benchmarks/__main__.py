@@ -19,7 +19,7 @@ import tempfile
 
 from . import measure
 
-FAMILIES = ("matmul", "attention", "convolution", "rows", "elementwise", "adam")
+FAMILIES = ("matmul", "attention", "convolution", "rows", "elementwise", "adam", "generation")
 NAMES = (*FAMILIES, "memory", "start", "overhead")
 PACKAGES = ("tinygen", "numpy", "numba", "torch", "jax", "jaxlib")
 

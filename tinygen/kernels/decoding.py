@@ -30,18 +30,29 @@ ACTIVATIONS = {"gelu": 0, "gelu-tanh": 1, "relu": 2, "swiglu": 3}
 _gelu, _gelu_tanh, _relu, _silu = [scalar(f.__wrapped__) for f in (gelu_exact, gelu_tanh, relu, silu)]
 
 
-def block_step(x, keys, values, place, layers, *, eps, centred, post_norm, activation, turn, mask):
+def block_step(x, keys, values, place, block, turn, mask):
     """As autograd/ops/decoding.py says."""
-    given = [array for weight, bias in layers for array in (weight, or_zeros(bias, len(weight), x.dtype))]
+    if block.ready is None:
+        block.ready = _checked(block)
+    if block.ready is NotImplemented or len(x) > MOST or not suits(x, keys, values, block.ready[0]):
+        return NotImplemented
     cos, sin = turn or (or_zeros(None, 0, x.dtype),) * 2
     mask = or_zeros(mask, place + 1, x.dtype).reshape(-1, place + 1)
-    if not suits(x, keys, values, *given, cos, sin, mask) or len(x) > MOST:
-        return NotImplemented
+    work = len(x) * (block.size + 2 * x.shape[1] * place) / PRODUCTS / LAUNCHES
     out = np.empty_like(x)
-    rules = place, eps, centred, post_norm, ACTIVATIONS[activation]
-    work = len(x) * (sum([array.size for array in given]) + 2 * x.shape[1] * place) / PRODUCTS / LAUNCHES
-    _block_step(x, *given, cos, sin, mask, *rules, keys, values, out, work=work)
+    _block_step(x, *block.ready, cos, sin, mask, place, keys, values, out, work=work)
     return out
+
+
+def _checked(block):
+    """The arguments that stay the same from token to token."""
+    first = block.arrays[0]
+    weights, biases = block.arrays[::2], block.arrays[1::2]
+    if not suits(*weights, *biases):
+        return NotImplemented
+    pairs = zip(map(np.ascontiguousarray, weights), biases)
+    arrays = [array for w, bias in pairs for array in (w, or_zeros(bias, len(w), first.dtype))]
+    return *arrays, block.eps, block.centred, block.post_norm, ACTIVATIONS[block.activation]
 
 
 @kernel
@@ -59,14 +70,14 @@ def _block_step(
     b_1: ReadsRows[1],
     w_2: ReadsRows[2],
     b_2: ReadsRows[1],
-    cos: ReadsRows[1],
-    sin: ReadsRows[1],
-    mask: ReadsRows[2],
-    place: Size,
     eps: Scalar,
     centred: Flag,
     post_norm: Flag,
     activation: Size,
+    cos: ReadsRows[1],
+    sin: ReadsRows[1],
+    mask: ReadsRows[2],
+    place: Size,
     keys: WritesRows[4],
     values: WritesRows[4],
     out: WritesRows[2],

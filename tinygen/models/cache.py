@@ -12,10 +12,14 @@ from ..autograd.ops.arithmetic import raw
 
 
 class KeysAndValues:
-    """Those of one attention, (B, H, capacity, D) each, of which the first `length` are there."""
+    """Those of one attention, (B, H, capacity, D) each, of which the first `length` are there.
+
+    block   the arrays of its block, once they were needed to write with
+    """
 
     def __init__(self, capacity):
-        self.capacity, self.length, self.keys, self.values = capacity, 0, None, None
+        self.capacity, self.length = capacity, 0
+        self.keys = self.values = self.block = None
 
     @property
     def full(self):

@@ -20,7 +20,8 @@ from dataclasses import dataclass
 
 from .. import nn
 from ..autograd import ops
-from ..autograd.ops.decoding import block_step
+from ..autograd.ops.arithmetic import raw
+from ..autograd.ops.decoding import BlockArrays, block_step
 from ..configuration import check, option
 from .positions import POSITIONS, Rotary
 
@@ -206,22 +207,22 @@ class Block(nn.Module):
     def _step(self, x, cache, mask, turn):
         """`forward` for the next token of a text, x (B, 1, C), in one operation, if that can."""
         if isinstance(turn, Rotary):
-            turn = turn.cos[0].astype(x.dtype), turn.sin[0].astype(x.dtype)
+            turn = turn.cos[0].astype(x.dtype, copy=False), turn.sin[0].astype(x.dtype, copy=False)
         elif turn is not None:
             return NotImplemented
         layers = self.ln_1, self.attn.c_attn, self.attn.c_proj, self.ln_2, self.mlp.c_fc, self.mlp.c_proj
-        out = block_step(
-            x,
-            *cache.room(x.shape[0], self.attn.heads, 1, x.shape[2] // self.attn.heads, x.dtype),
-            cache.length,
-            [(layer.weight, getattr(layer, "bias", None)) for layer in layers],
-            eps=self.ln_1.eps,
-            centred=isinstance(self.ln_1, nn.LayerNorm),
-            post_norm=self.post_norm,
-            activation=self.mlp.activation,
-            turn=turn,
-            mask=mask,
-        )
+        arrays = [raw(part) for layer in layers for part in (layer.weight, getattr(layer, "bias", None))]
+        if cache.block is None or not cache.block.has(arrays):
+            cache.block = BlockArrays(
+                arrays,
+                eps=self.ln_1.eps,
+                centred=isinstance(self.ln_1, nn.LayerNorm),
+                post_norm=self.post_norm,
+                activation=self.mlp.activation,
+            )
+        batch, _, width = x.shape
+        keys, values = cache.room(batch, self.attn.heads, 1, width // self.attn.heads, x.dtype)
+        out = block_step(x, keys, values, cache.length, cache.block, turn=turn, mask=mask)
         if out is not NotImplemented:
             cache.length += 1
         return out
