@@ -19,7 +19,7 @@ import tempfile
 
 from . import measure
 
-FAMILIES = ("matmul", "attention", "convolution", "rows", "elementwise", "adam", "steps")
+FAMILIES = ("matmul", "attention", "convolution", "rows", "elementwise", "adam", "steps", "generation")
 NAMES = (*FAMILIES, "memory", "start", "overhead")
 PACKAGES = ("tinygen", "numpy", "numba", "torch", "jax", "jaxlib")
 

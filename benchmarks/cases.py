@@ -51,10 +51,10 @@ class Case:
         functions: a library's name -> a function of its namespace, which returns what computes.
         kind: what is computed, "forward" or "backward" or in other words.
         shape: as it is printed.
-        work: floating-point operations, or bytes that must move: `unit` says which.
+        work: floating-point operations, bytes that must move, or tokens: `unit` says which.
         inputs: float32 (or integer) arrays.
         wrt: places of the inputs whose gradients are computed; None: the forward.
-        traffic: bytes that must move, where work counts operations.
+        traffic: bytes that must move, where work counts something else.
     """
 
     kind: str

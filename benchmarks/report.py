@@ -23,16 +23,19 @@ def ratio(record, peer=None):
 
 
 def speed(record, name=OURS):
-    """GFLOP/s or GB/s of a library, by its median; None where nothing is counted."""
+    """GFLOP/s, GB/s or tokens/s of a library, by its median; None where nothing is counted."""
     if not record.get("work") or name not in record["seconds"]:
         return None
-    return record["work"] / statistics.median(record["seconds"][name]) / 1e9
+    unit = 1 if record["unit"] == "tokens/s" else 1e9
+    return record["work"] / statistics.median(record["seconds"][name]) / unit
 
 
 def share(record, peaks):
     """The part of the peak that is reached: of arithmetic, or of memory (more than 1 in a cache)."""
     if not record.get("work"):
         return None
+    if record["unit"] == "tokens/s":
+        return record["traffic"] / statistics.median(record["seconds"][OURS]) / 1e9 / peaks["read"]["all"]
     return speed(record) / peaks["arithmetic" if record["unit"] == "GFLOP/s" else "triad"]["all"]
 
 

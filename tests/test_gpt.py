@@ -98,7 +98,7 @@ def test_codes_of_places_are_those_of_the_papers():
     scores = np.asarray(turn(q)) @ np.swapaxes(np.asarray(turn(k)), -1, -2)
     for distance in range(-39, 40):  # the product depends on the distance alone
         assert np.ptp(np.diagonal(scores[0, 0], distance)) < 1e-5
-    np.testing.assert_allclose(turn(q[:, :, :5], start=7), turn(q)[:, :, 7:12], rtol=1e-6)
+    np.testing.assert_allclose(turn.at(7)(q[:, :, :5]), turn(q)[:, :, 7:12], rtol=1e-6)
     np.testing.assert_allclose(alibi_slopes(8), 2.0 ** -np.arange(1, 9))
     assert alibi_slopes(12)[:8].tolist() == alibi_slopes(8).tolist()
     assert alibi_slopes(12)[8:].tolist() == alibi_slopes(16)[0:8:2].tolist()

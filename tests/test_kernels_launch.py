@@ -316,6 +316,7 @@ def test_every_kernel_runs_without_being_compiled():
         import hypothesis
         import tinygen as tg
         from tinygen import kernels
+        from tinygen.models import GPT, GPTConfig
         from tinygen.testing import contract, contracts
         import numba
         assert numba.config.DISABLE_JIT
@@ -350,10 +351,18 @@ def test_every_kernel_runs_without_being_compiled():
                 optimizer.step()
             return x.numpy()
 
-        with kernels.use("reference"):
-            expected = trained()
-        with kernels.use("numba"):
-            np.testing.assert_allclose(trained(), expected, rtol=1e-12)
+        def written():
+            config = GPTConfig(vocabulary=5, context=4, layers=1, heads=2, width=8)
+            model = GPT(config, rng=np.random.default_rng(0))
+            cache = model.eval().astype(np.float64).new_cache()
+            with tg.no_grad():
+                return [model(np.full((1, 1), i), cache=cache).numpy() for i in range(4)]
+
+        for made in (trained, written):
+            with kernels.use("reference"):
+                expected = made()
+            with kernels.use("numba"):
+                np.testing.assert_allclose(made(), expected, rtol=1e-12)
         print("left out:", *sorted(set(kernels._COMPILED) - answered))
     """
     assert run(code, NUMBA_DISABLE_JIT="1") == "left out:"

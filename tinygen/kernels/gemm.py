@@ -20,6 +20,8 @@ What is left to gain or lose is packing (see packing.py), for B one move for eac
   Zen 4 took 592 us, and takes 503.
 - C is prefetched when a tile starts, and the next rows of what is packed while it is.
 
+A few rows times W^T are products with vectors, and go to matvec.py, which reads W once, in place.
+
 Where the work is small, the rest counts: a call took 11 us, and takes 4 since shapes are given axes without
 broadcasting; threads are launched from half a million multiplications on. An odd number of tasks is worth
 nothing to two cores. What is left below the last whole tile goes by short ones: 64 rows take 64, and not 72.
@@ -34,6 +36,7 @@ import math
 import numpy as np
 
 from .compiled import Reads, ReadsRows, Size, WritesRows, inner, kernel, prange, suits
+from .matvec import MOST, few_rows
 from .packing import pack_a, pack_b, panel_height
 from .tile import ROWS, SHORT, VECTOR_BYTES, VECTORS, at, columns, narrow_tile, packing_tile, short_tile, tile
 
@@ -117,6 +120,8 @@ def matmul(x, y, bias=None):
     """x (..., M, K) @ y (..., K, N) + bias (N,) -> (..., M, N); a 1-D x is a row, a 1-D y a column."""
     if not suits(x, y, bias):
         return NotImplemented
+    if y.ndim == 2 and 0 < x.size <= MOST * len(y) and y.flags.f_contiguous and x.flags.c_contiguous:
+        return few_rows(x.reshape(-1, len(y)), y.T, bias).reshape(*x.shape[:-1], y.shape[1])
     a, b = x[None] if x.ndim == 1 else x, y[:, None] if y.ndim == 1 else y
     if b.ndim == 2 and a.ndim > 2 and a.flags.c_contiguous:
         out = _batch(a.reshape(-1, a.shape[-1]), b, bias).reshape(*a.shape[:-1], b.shape[-1])

@@ -12,10 +12,14 @@ from ..autograd.ops.arithmetic import raw
 
 
 class KeysAndValues:
-    """Those of one attention, (B, H, capacity, D) each, of which the first `length` are there."""
+    """Those of one attention, (B, H, capacity, D) each, of which the first `length` are there.
+
+    block   the arrays of its block, once they were needed to write with
+    """
 
     def __init__(self, capacity):
-        self.capacity, self.length, self.keys, self.values = capacity, 0, None, None
+        self.capacity, self.length = capacity, 0
+        self.keys = self.values = self.block = None
 
     @property
     def full(self):
@@ -30,19 +34,25 @@ class KeysAndValues:
         """
         if k is not None:
             k, v = raw(k), raw(v)
-            if self.keys is None:
-                batch, heads, _, size = k.shape
-                self.keys, self.values = (
-                    np.empty((batch, heads, self.capacity, size), k.dtype) for _ in "kv"
-                )
+            keys, values = self.room(*k.shape, k.dtype)
             end = self.length + k.shape[2]
-            if end > self.capacity:
-                raise ValueError(
-                    f"cache: expected at most {self.capacity} tokens, got {end}; begin a new one"
-                )
-            self.keys[:, :, self.length : end], self.values[:, :, self.length : end] = k, v
+            keys[:, :, self.length : end], values[:, :, self.length : end] = k, v
             self.length = end
         return self.keys[:, :, : self.length], self.values[:, :, : self.length]
+
+    def room(self, batch, heads, tokens, size, dtype):
+        """All keys and values, (B, H, capacity, D), with room for T more tokens behind the first `length`.
+
+        Raises:
+            ValueError: there is no room.
+        """
+        if self.keys is None:
+            self.keys, self.values = (np.empty((batch, heads, self.capacity, size), dtype) for _ in "kv")
+        if self.length + tokens > self.capacity:
+            raise ValueError(
+                f"cache: expected at most {self.capacity} tokens, got {self.length + tokens}; begin a new one"
+            )
+        return self.keys, self.values
 
     def keep(self, rows):
         """Go on with these rows of the batch, in this order: beams that survive."""

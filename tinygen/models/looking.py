@@ -41,11 +41,19 @@ class AttentionMaps(Observer):
         self.weights = []
 
     def result(self, primitive, values, attrs, out, node):
-        if primitive is ops.attention.primitive:
-            q, k, v, mask = values
-            identity = arrays.of(v).eye(v.shape[-2], dtype=v.dtype)
-            # Plain arrays: no Tensor is made, nothing is recorded, and no observer hears of this call.
-            self.weights.append(ops.attention(q, k, identity, mask, **attrs))
+        if primitive is ops.self_attention.primitive:
+            qkv, mask = values
+            batch, tokens, width = qkv.shape
+            heads, size = attrs["heads"], width // 3 // attrs["heads"]
+            q, k, _ = qkv.reshape(batch, tokens, 3, heads, size).transpose(2, 0, 3, 1, 4)
+            attrs = {name: value for name, value in attrs.items() if name != "heads"}
+        elif primitive is ops.attention.primitive:
+            q, k, _, mask = values
+        else:
+            return
+        identity = arrays.of(k).eye(k.shape[-2], dtype=k.dtype)
+        # Plain arrays: no Tensor is made, nothing is recorded, and no observer hears of this call.
+        self.weights.append(ops.attention(q, k, identity, mask, **attrs))
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ The first two have no word for a place beyond the context. The others know dista
 Letters: B batch, T tokens, S keys, C width, H heads, D head size.
 """
 
+import copy
 import math
 
 import numpy as np
@@ -47,10 +48,15 @@ class Rotary:
         angles = _angles(places, size).astype(np.float32)  # (places, D / 2)
         self.cos, self.sin = np.cos(angles), np.sin(angles)
 
-    def __call__(self, x, start=0):
-        """x (B, H, T, D), whose first token stands at place `start`."""
-        tokens = x.shape[-2]
-        cos, sin = (table[start : start + tokens].astype(x.dtype) for table in (self.cos, self.sin))
+    def at(self, start):
+        """The same for texts whose first token stands at place `start`."""
+        later = copy.copy(self)
+        later.cos, later.sin = self.cos[start:], self.sin[start:]
+        return later
+
+    def __call__(self, x):
+        """x (B, H, T, D), whose first token stands at place 0."""
+        cos, sin = (table[: x.shape[-2]].astype(x.dtype) for table in (self.cos, self.sin))
         first, second = ops.split(x, 2, axis=-1)
         return ops.concatenate(first * cos - second * sin, first * sin + second * cos, axis=-1)
 

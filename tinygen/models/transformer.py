@@ -22,6 +22,8 @@ import numpy as np
 
 from .. import nn
 from ..autograd import ops
+from ..autograd.ops.arithmetic import raw
+from ..autograd.ops.decoding import BlockArrays, block_step
 from ..configuration import check, option
 from .positions import POSITIONS, Rotary, alibi_bias, alibi_slopes, sinusoidal_table
 
@@ -122,7 +124,7 @@ class Attention(nn.Module):
             mask: booleans that broadcast to (B, H, T, S), True where a token may be seen; or numbers that
                 are added to the scores.
             causal: a token sees those before it, and itself.
-            turn: a function of queries or keys (B, H, T, D) that puts their places into them; see positions.
+            turn: a function of queries or keys (B, H, T, D) that puts their places into them, as a Rotary.
             cache: where the keys and values of earlier tokens are kept, and these added; see cache.py.
         """
         width = x.shape[-1]
@@ -206,10 +208,37 @@ class Block(nn.Module):
     def forward(self, x, memory=None, *, mask=None, memory_mask=None, causal=False, turn=None, cache=None):
         """x (B, T, C), and a memory (B, S, C) if there is one -> (B, T, C); the rest as for Attention."""
         own, other = cache or (None, None)
+        if own is not None and memory is None and x.shape[1] == 1 and not self.training:
+            stepped = self._step(x, own, mask, turn)
+            if stepped is not NotImplemented:
+                return stepped
         x = self._add(x, self.ln_1, lambda x: self.attn(x, mask=mask, causal=causal, turn=turn, cache=own))
         if memory is not None:
             x = self._add(x, self.ln_cross, lambda x: self.cross(x, memory, mask=memory_mask, cache=other))
         return self._add(x, self.ln_2, self.mlp)
+
+    def _step(self, x, cache, mask, turn):
+        """`forward` for the next token of a text, x (B, 1, C), in one operation, if that can."""
+        if isinstance(turn, Rotary):
+            turn = turn.cos[0].astype(x.dtype, copy=False), turn.sin[0].astype(x.dtype, copy=False)
+        elif turn is not None:
+            return NotImplemented
+        layers = self.ln_1, self.attn.c_attn, self.attn.c_proj, self.ln_2, self.mlp.c_fc, self.mlp.c_proj
+        arrays = [raw(part) for layer in layers for part in (layer.weight, getattr(layer, "bias", None))]
+        if cache.block is None or not cache.block.has(arrays):
+            cache.block = BlockArrays(
+                arrays,
+                eps=self.ln_1.eps,
+                centred=isinstance(self.ln_1, nn.LayerNorm),
+                post_norm=self.post_norm,
+                activation=self.mlp.activation,
+            )
+        batch, _, width = x.shape
+        keys, values = cache.room(batch, self.attn.heads, 1, width // self.attn.heads, x.dtype)
+        out = block_step(x, keys, values, cache.length, cache.block, turn=turn, mask=mask)
+        if out is not NotImplemented:
+            cache.length += 1
+        return out
 
     def _add(self, x, norm, sublayer):
         return norm(x + sublayer(x)) if self.post_norm else x + sublayer(norm(x))
@@ -256,7 +285,7 @@ class Stack(nn.Module):
         elif self.config.positions == "sinusoidal":
             x = x + self._places[start : start + count].astype(x.dtype)
         elif self.config.positions == "rotary":
-            turn = functools.partial(self._rotary, start=start)
+            turn = self._rotary.at(start)
         elif self.config.positions == "alibi":
             bias = alibi_bias(self._slopes, count, start + count).astype(x.dtype)
             mask = bias if mask is None else ops.where(mask, bias, -math.inf)
