@@ -36,6 +36,14 @@ class Calls(Observer):
     def result(self, primitive, values, attrs, out, node):
         if primitive.name == "attention":
             self.calls.append((*values, out))
+        elif primitive.name == "self_attention":  # of two heads, apart as `attention` would have them
+            q, k, v, out = (heads(part) for part in (*np.split(values[0], 3, axis=-1), out))
+            self.calls.append((q, k, v, values[1], out))
+
+
+def heads(x):
+    """(B, T, C) -> (B, 2, T, C / 2)."""
+    return x.reshape(*x.shape[:2], 2, -1).swapaxes(1, 2)
 
 
 def watched(run):
