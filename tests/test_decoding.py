@@ -162,6 +162,32 @@ def test_it_declines_what_is_not_its_own_and_writes_nothing(served):
         np.testing.assert_allclose(found, right, rtol=2e-5, atol=2e-5)
 
 
+def test_weights_that_change_while_it_writes_count(served):
+    """In place, and as another array; one that does not lie in order is left to the block."""
+    model, row = made(), tokens()
+
+    def changed(i):
+        weight = model.h[0].mlp.c_fc.weight
+        if i == 3:
+            weight.assign(weight.numpy() * 2)
+        elif i == 5:
+            model.h[0].mlp.c_fc.weight = tg.nn.Parameter(weight.numpy() * 2)
+        elif i == 7:
+            weight.data = np.asfortranarray(weight.data)
+
+    texts = []
+    for kernel in ("numba", "reference"):
+        model, cache = made(), model.new_cache()
+        with no_grad(), kernels.use(kernel):
+            for i in range(9):
+                changed(i)
+                logits = model(row[:, i : i + 1], cache=cache).numpy()
+                texts.append(logits)
+    for mine, plain in zip(texts[:9], texts[9:]):
+        np.testing.assert_allclose(mine, plain, rtol=2e-5, atol=2e-5 * np.abs(plain).max())
+    assert served == [True] * 14 + [False, True] * 2
+
+
 def test_a_gradient_through_the_last_token_is_the_blocks_own(served):
     model, row = made(), tokens()
     with kernels.use("numba"):

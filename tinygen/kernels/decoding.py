@@ -36,6 +36,9 @@ def block_step(x, keys, values, place, block, turn, mask):
         block.ready = _checked(block)
     if block.ready is NotImplemented or len(x) > MOST or not suits(x, keys, values, block.ready[0]):
         return NotImplemented
+    if not (keys.flags.c_contiguous and values.flags.c_contiguous):
+        return NotImplemented
+    x = np.ascontiguousarray(x)
     cos, sin = turn or (or_zeros(None, 0, x.dtype),) * 2
     mask = or_zeros(mask, place + 1, x.dtype).reshape(-1, place + 1)
     work = len(x) * (block.size + 2 * x.shape[1] * place) / PRODUCTS / LAUNCHES
@@ -45,13 +48,12 @@ def block_step(x, keys, values, place, block, turn, mask):
 
 
 def _checked(block):
-    """The arguments that stay the same from token to token."""
-    first = block.arrays[0]
-    weights, biases = block.arrays[::2], block.arrays[1::2]
-    if not suits(*weights, *biases):
+    """The arguments that stay the same from token to token: no copies, for weights may change in place."""
+    given = block.arrays
+    if not suits(*given) or not all([array is None or array.flags.c_contiguous for array in given]):
         return NotImplemented
-    pairs = zip(map(np.ascontiguousarray, weights), biases)
-    arrays = [array for w, bias in pairs for array in (w, or_zeros(bias, len(w), first.dtype))]
+    pairs = zip(given[::2], given[1::2])
+    arrays = [array for w, bias in pairs for array in (w, or_zeros(bias, len(w), w.dtype))]
     return *arrays, block.eps, block.centred, block.post_norm, ACTIVATIONS[block.activation]
 
 
