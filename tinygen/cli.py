@@ -25,6 +25,7 @@ from .configuration import check, option
 from .extras import MissingLibrary
 from .training import registry, session, tour
 from .training.checkpoint import Damaged
+from .training.finetuning import finetune, finetuning_options
 from .training.options import Mistake, choose, from_settings, parse
 from .training.profile import profile
 from .training.progress import progress
@@ -40,6 +41,8 @@ usage: tinygen COMMAND ...
   train MODEL         train a model; all that it learns is left in a run folder
                       (MODEL: {models})
   train --resume RUN  go on with a training that was stopped
+  finetune RUN        begin a new run with what another one learned, on other
+                      data: all of it, or with --lora RANK small updates
   sample RUN          let the model in a run folder make something new
   evaluate RUN        measure it on data that it was not trained on
   profile MODEL       what a training step spends its time on, beside what this
@@ -180,6 +183,19 @@ def _train(argv):
         with _mistakes():
             begun = Session.begin(model, _without(Place, given), out=place.out, name=place.name)
     return _trained(begun, quiet)
+
+
+def _finetune(argv):
+    folder = next((word for word in argv if Path(word, "config.json").is_file()), None)  # as in _sample
+    with _mistakes():
+        saved = session.rebuilt(Run.open(folder))[1] if folder else {}
+        configs, more = finetuning_options(saved.get("model", "gpt"))
+    given = parse("tinygen finetune", argv, (*configs, Place), operand=RUN, **more)
+    folder = _required("finetune", given.pop("RUN", None))
+    place = from_settings(Place, given)
+    with _mistakes():
+        begun = finetune(folder, _without(Place, given), out=place.out, name=place.name)
+    return _trained(begun, place.quiet)
 
 
 def _options(command, model, argv, more, without=()):
@@ -330,6 +346,7 @@ def _mistakes():
 COMMANDS = {
     "tour": _tour,
     "train": _train,
+    "finetune": _finetune,
     "sample": _sample,
     "evaluate": _evaluate,
     "profile": _profile,

@@ -24,6 +24,7 @@ from .gpt2_files import read_gpt2, write_gpt2
 from .idx import read_idx
 from .images import read_images
 from .named import mnist, multi30k, tinyshakespeare
+from .pair_rows import pair_rows, trimmed
 from .python_text import python_docs, python_entries, python_source
 from .sequences import addition, copying, number_words, sorting
 from .sprites import sprites
@@ -53,6 +54,7 @@ __all__ = [
     "mnist",
     "multi30k",
     "number_words",
+    "pair_rows",
     "python_docs",
     "python_entries",
     "python_source",
@@ -66,6 +68,7 @@ __all__ = [
     "sorting",
     "sprites",
     "tinyshakespeare",
+    "trimmed",
     "Windows",
     "windows_in_order",
     "write_gpt2",

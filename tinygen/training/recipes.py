@@ -1,6 +1,6 @@
 """What can be trained: the task of each family, by its name on the command line."""
 
-from .gpt_task import GPTTask
+from .gpt_recipe import GPTRecipe
 from .vae_task import VAETask
 
-MODELS = {"vae": VAETask, "gpt": GPTTask}
+MODELS = {"vae": VAETask, "gpt": GPTRecipe}
