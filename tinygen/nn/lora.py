@@ -26,6 +26,8 @@ from .parameter import Parameter
 class LoRA(Module):
     """A Linear whose weights are frozen, and the update B A that is learnt: from (*, in) to (*, out).
 
+    It has no `weight`: who multiplies with a layer's weight, past its `forward`, would miss the update.
+
     Args:
         linear: the layer; it is frozen here.
         rank: r, at most the smaller of in and out.

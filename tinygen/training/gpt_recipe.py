@@ -5,7 +5,7 @@ from typing import ClassVar
 from .. import data
 from .gpt_task import GPTTask
 from .options import from_settings
-from .pairs_task import PairsConfig, PairsTask
+from .pairs_task import SUMMARY, PairsConfig, PairsTask
 
 FINETUNING = {
     "batch": 32,
@@ -34,7 +34,7 @@ class GPTRecipe(GPTTask):
     data_config = PairsConfig
     sources = data.TEXTS | data.PAIRS
     settings: ClassVar = {**GPTTask.settings, **PairsTask.settings}
-    finetuning: ClassVar = {"python-entries": {**FINETUNING, "between": "\n\nSummary:\n", "exact_on": 100}}
+    finetuning: ClassVar = {"python-entries": {**FINETUNING, **SUMMARY}}
     finetuning_otherwise: ClassVar = FINETUNING
     lora: ClassVar = {"lr": 3e-3}  # about ten times that of the weights
     kept = ("tokenizer", "merges")

@@ -11,6 +11,7 @@ left for it is what the longest answer of the data leaves. An answer is never cu
 
 import itertools
 import math
+import warnings
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -25,13 +26,10 @@ from .options import from_settings
 from .streams import stream
 from .task import means
 
-ADDITION = {
-    "tokenizer": "characters",
-    "between": "=",
+SMALL = {  # for pairs of a few characters
     "layers": 2,
     "heads": 4,
     "width": 128,
-    "context": 12,
     "batch": 128,
     "steps": 2500,
     "optimizer": "adamw",
@@ -43,6 +41,7 @@ ADDITION = {
     "warmup": 100,
     "evaluate_every": 500,
 }
+SUMMARY = {"between": "\n\nSummary:\n", "exact_on": 100}  # of python-entries, whose bodies are many lines
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +79,14 @@ class PairsTask(GPTTask):
 
     data_config, sampling = PairsConfig, AnswerSampling
     sources = data.PAIRS
-    settings: ClassVar = {"addition": ADDITION}
+    settings: ClassVar = {
+        "addition": {**SMALL, "context": 12, "between": "="},
+        "copying": {**SMALL, "context": 32},
+        "sorting": {**SMALL, "context": 32},
+        "number-words": {**SMALL, "context": 96},
+        "multi30k": {**SMALL, "context": 160, "tokenizer": "bpe", "layers": 4},
+        "python-entries": {**SMALL, "context": 256, "tokenizer": "bpe", "layers": 4, "batch": 16, **SUMMARY},
+    }
     unit = "nats a token of the answers"
     units: ClassVar = {"exact": "share of the answers", "bits_per_byte": "bits"}
     at_once = 100  # rows of an evaluation that are computed together
@@ -143,6 +149,13 @@ class PairsTask(GPTTask):
             )
 
     def set_data(self, arrays, config):
+        long = int((arrays["train_lengths"][:, 0] > self.room).sum())
+        if long:
+            warnings.warn(
+                f"pairs: {long:,} of {len(arrays['train_lengths']):,} prompts have more than the {self.room} "
+                "tokens that the context leaves beside an answer, and lose their beginning",
+                stacklevel=2,
+            )
         self.prompts, self.answers = parts(arrays["test"], arrays["test_lengths"])
         self.test = data.pair_rows(self.prompts, self.answers, room=self.room)
         self.minibatches = data.Minibatches(
