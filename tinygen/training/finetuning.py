@@ -38,7 +38,7 @@ class Finetuning:
     def __post_init__(self):
         check(self)
         if self.alpha is not None and self.lora is None:
-            raise ValueError("alpha: is not used without lora; leave it out, or give a rank: lora")
+            raise ValueError("alpha: is not used without lora; leave it out, or give a rank as lora")
 
 
 def finetune(folder, given, *, out, name=None):

@@ -169,21 +169,21 @@ class PairsTask(GPTTask):
         return data.trimmed(*self.minibatches.at(step))
 
     def evaluate(self, rng):
-        """Over all test pairs nats a token of the answers, and bits a byte; over the first `exact_on` of them
-        the share to which the likeliest tokens are the right answer, from its first letter to its end.
-        """
+        """Over all test pairs, nats a token of the answers and bits a byte of them; and `exact`."""
         batches = (data.trimmed(*rows) for rows in data.in_order(*self.test, size=self.at_once))
         loss = means(self.players[0], batches, rng)["loss"]
         tokens = np.concatenate(self.answers)
         bits = loss * len(tokens) / math.log(2)
+        size = len(self.tokenizer.decode_bytes(tokens))
+        return {"loss": loss, "exact": self.exact(), "bits_per_byte": bits / size}
+
+    def exact(self):
+        """Of the first `exact_on` test pairs, the share to which the likeliest tokens are the right answer,
+        from its first letter to its end.
+        """
         right = [self.tokenizer.decode(answer) for answer in self.answers[: self.exact_on]]
         written = self.written_to(self.prompts[: self.exact_on])
-        exact = sum(map(str.__eq__, written, right)) / len(right)
-        return {
-            "loss": loss,
-            "exact": exact,
-            "bits_per_byte": bits / len(self.tokenizer.decode_bytes(tokens)),
-        }
+        return sum(map(str.__eq__, written, right)) / len(right)
 
     def written_to(self, prompts):
         """The likeliest texts after prompts, rows of tokens, up to the end or until the context is full."""
