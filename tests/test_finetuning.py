@@ -68,6 +68,15 @@ def test_it_begins_with_what_the_base_has_learned(place, tmp_path, how):
     assert tuned.task.tokenizer.to_dict() == base.tokenizer.to_dict()
 
 
+def test_it_may_begin_with_the_weights_of_the_best_evaluation(place, tmp_path):
+    shutil.copytree(place / "base", tmp_path / "base")
+    best = {name: array / 2 for name, array in Run(tmp_path / "base").weights().items()}
+    Run(tmp_path / "base").save_best(best)
+    given = {**FULL, "data": str(place / "text.txt"), "checkpoint": "best", "lora": 2}
+    tuned = finetune(tmp_path / "base", given, out=tmp_path)
+    assert all(np.array_equal(array, best[name]) for name, array in tuned.run.base().items())
+
+
 @pytest.mark.parametrize("how", HOW)
 def test_it_learns(place, tmp_path, how):
     more = {"steps": 60, "lr": 1e-2, "ema": None, "accumulate": 1, "evaluate_every": 30}
@@ -154,7 +163,7 @@ def test_a_trained_run_with_lora_is_an_ordinary_gpt(place, tmp_path):
     tuned = begun(place, tmp_path, ema=None, lr=0.1, lora=2)
     tuned.train()
     _, learned, saved = session.trained(tuned.run.folder)
-    assert saved["finetuned"] == {"run": str(place / "base"), "lora": 2, "alpha": 4.0}
+    assert saved["finetuned"] == {"run": str(place / "base"), "checkpoint": "last", "lora": 2, "alpha": 4.0}
     assert not any(isinstance(part, nn.LoRA) for _, part in learned.model.named_modules())
     assert {n: a.shape for n, a in learned.model.state_dict().items()} == {
         name: array.shape for name, array in tuned.run.base().items()
@@ -181,7 +190,8 @@ def test_the_command_tells_its_options_and_names_the_run_after_both(place, tmp_p
     assert f"{updates:,} parameters" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["finetune", "--help"])
-    shown = capsys.readouterr().out
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "learning rate, at its peak (default: 0.0003, 0.003 for lora)" in shown
     for option in ("--data", "--lr", "--lora", "--alpha", "--between", "--pairs", "--name"):
         assert f" {option}" in shown
     for option in ("--width", "--tokenizer", "--merges"):
@@ -236,8 +246,14 @@ def test_weights_of_the_beginning_that_are_missing_or_damaged_are_told(place, tm
     ):
         Session.resume(folder)
     path.unlink()
+    config = json.loads((folder / "config.json").read_text())
     assert main(["train", "--resume", str(folder)]) == 2
     assert (
         "base.safetensors: expected the weights that this run began with, got no such file; bring it back, or"
         in capsys.readouterr().err
     )
+    path.write_bytes(content)
+    for finetuned in ({}, {"lora": 99, "alpha": 1.0}, 3):
+        (folder / "config.json").write_text(json.dumps({**config, "finetuned": finetuned}))
+        assert main(["train", "--resume", str(folder)]) == 2
+        assert "config.json: expected what `tinygen train` writes, got another" in capsys.readouterr().err

@@ -284,6 +284,7 @@ def test_it_learns_sums_by_heart_and_answers_them(tmp_path, lines, capsys):
             {"end": "1"},
             r"end: expected a text that no answer holds, got '1', which is in '\d+'; choose another",
         ),
+        ({"end": "00"}, r"end: expected a text that no answer holds, got '00', which is in '\d*0'; choose"),
         ({"end": ""}, "end: expected some text, got none; without it no answer would ever end"),
         ({"context": 3}, "context: expected at least 5 tokens, 4 of them for the longest answer, got 3;"),
         ({"exact_on": 0}, "exact_on: expected at least 1, got 0"),

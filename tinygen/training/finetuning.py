@@ -24,12 +24,17 @@ from .streams import stream
 
 @dataclass(frozen=True, kw_only=True)
 class Finetuning:
-    """What is trained.
+    """What a fine-tuning begins with, and what it trains.
 
     Raises:
         ValueError: a setting is out of its range, or not used.
     """
 
+    checkpoint: str = option(
+        "last",
+        "the weights to begin with: of the last step, or of the best evaluation",
+        choices=("last", "best"),
+    )
     lora: int | None = option(
         None, "train updates of this rank, such as 8, instead of the weights (Hu et al., 2021)", at_least=1
     )
@@ -54,12 +59,12 @@ def finetune(folder, given, *, out, name=None):
         ValueError: a setting, the data or the run are not what they should be.
         OSError: the run or the data cannot be found, or no folder be made.
     """
-    base, learned, before = trained(folder)
+    how = from_settings(Finetuning, given)
+    base, learned, before = trained(folder, how.checkpoint)
     recipe = recipe_of(before["model"])
     known = [field.name for kind in kinds(recipe) for field in dataclasses.fields(kind)]
     for setting in given:
         choose("setting", setting, [name for name in known if name not in recipe.kept])
-    how = from_settings(Finetuning, given)
     more = recipe.lora if how.lora else {}
     usual = {source: {**settings, **more} for source, settings in recipe.finetuning.items()}
     settings = complete(given, usual, {**recipe.finetuning_otherwise, **more}, recipe.sources)
@@ -70,7 +75,12 @@ def finetune(folder, given, *, out, name=None):
     task = recipe.make(learned.model.config, data_info, files, rng=rng)
     weights = learned.model.state_dict()
     alpha = None if how.lora is None else how.alpha or 2.0 * how.lora
-    finetuned = {"run": str(Path(folder).resolve()), "lora": how.lora, "alpha": alpha}
+    finetuned = {
+        "run": str(base.folder.resolve()),
+        "checkpoint": how.checkpoint,
+        "lora": how.lora,
+        "alpha": alpha,
+    }
     begin_with(task.model, weights, finetuned, rng=rng)
     task.set_data(arrays, config)
     saved = {
@@ -113,8 +123,9 @@ def finetuning_options(model):
         ValueError: such a run cannot be fine-tuned.
     """
     recipe = recipe_of(model)
+    otherwise = recipe.finetuning_otherwise
     more = {
-        "recipes": {**recipe.finetuning, "other data": recipe.finetuning_otherwise},
+        "recipes": {**recipe.finetuning, "lora": {**otherwise, **recipe.lora}, "other data": otherwise},
         "sources": recipe.sources,
         "without": recipe.kept,
     }

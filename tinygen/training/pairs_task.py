@@ -3,7 +3,7 @@
 A pair is one row, `prompt + between + answer + end`, and the loss is on `answer + end` alone. What stands
 between and at the end are plain texts and no new tokens, so that a model which was trained on text before
 reads them, whatever its tokenizer. An answer is over where `end` appears, so none may hold it. The two halves
-become tokens apart: the border is then where it is when the answer is not yet known.
+become tokens apart, so that the border is the same as when the answer is not known yet.
 
 A prompt that is too long for the context loses its beginning, in training as in sampling: the room that is
 left for it is what the longest answer of the data leaves. An answer is never cut.
@@ -110,7 +110,7 @@ class PairsTask(GPTTask):
         end = "\n" if config.end is None else config.end
         splits = data.load_pairs(source)
         for _, answer in itertools.chain(*splits):
-            if end in answer:
+            if (answer + end).index(end) < len(answer):
                 raise ValueError(
                     f"end: expected a text that no answer holds, got {end!r}, which is in {answer!r}; "
                     "choose another"

@@ -8,7 +8,7 @@ from ..autograd import no_grad
 from ..durable import write
 from ..nn import adapt, merge
 from . import plots
-from .checkpoint import digest
+from .checkpoint import Damaged, digest
 from .config import TrainingConfig
 from .loop import train
 from .options import choose, from_settings
@@ -178,6 +178,7 @@ def rebuilt(run):
 
     Raises:
         ValueError: config.json is not one that `begin` wrote.
+        FileNotFoundError, Damaged: the weights that a fine-tuning began with are missing, or damaged.
     """
     saved = run.config()
     try:
@@ -189,12 +190,14 @@ def rebuilt(run):
         files = files_of(run, recipe)
         rng = stream(saved["training"]["seed"], "weights")
         task = recipe.make(model_config, saved["data"], files, rng=rng)
+        if "finetuned" in saved:
+            begin_with(task.model, run.base(), saved["finetuned"], rng=rng)
+    except Damaged:
+        raise
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"{run.path('config.json')}: expected what `tinygen train` writes, got another file ({error!r})"
         ) from error
-    if "finetuned" in saved:
-        begin_with(task.model, run.base(), saved["finetuned"], rng=rng)
     return task, saved
 
 
