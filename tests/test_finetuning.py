@@ -68,6 +68,25 @@ def test_it_begins_with_what_the_base_has_learned(place, tmp_path, how):
     assert tuned.task.tokenizer.to_dict() == base.tokenizer.to_dict()
 
 
+def test_the_tokenizer_stays_that_of_the_base(place, tmp_path):
+    given = {
+        **BASE,
+        "data": str(place / "text.txt"),
+        "tokenizer": "bpe",
+        "merges": 9,
+        "steps": 1,
+        "warmup": 0,
+    }
+    base = Session.begin("gpt", given, out=tmp_path, name="bpe")
+    base.train()
+    for data in ("text.txt", "pairs.txt"):
+        more = {"data": str(place / data), "pairs": data == "pairs.txt"}
+        tuned = finetune(base.run.folder, {**FULL, **more}, out=tmp_path)
+        told = tuned.run.config()["data"]
+        assert (told["tokenizer"], told["merges"], told["vocabulary"]) == ("bpe", 9, 265)
+        assert tuned.run.path("tokenizer.json").read_bytes() == base.run.path("tokenizer.json").read_bytes()
+
+
 def test_it_may_begin_with_the_weights_of_the_best_evaluation(place, tmp_path):
     shutil.copytree(place / "base", tmp_path / "base")
     best = {name: array / 2 for name, array in Run(tmp_path / "base").weights().items()}

@@ -12,7 +12,7 @@ from tinygen.cli import main
 from tinygen.models import GPT, GPTConfig, SamplingConfig, generate, greedy
 from tinygen.training import Run, Session, TrainingConfig
 from tinygen.training.gpt_recipe import GPTRecipe
-from tinygen.training.pairs_task import PairsTask, parts
+from tinygen.training.pairs_task import AnswerSampling, PairsTask, parts
 from tinygen.training.step import take_step
 
 for library in ("matplotlib", "safetensors", "tqdm"):
@@ -67,7 +67,7 @@ def test_a_row_is_a_prompt_and_its_answer_of_which_only_the_answer_is_a_target()
     assert x.tolist() == [[2, 3, 7, 0], [4, 9, 1, 2], [5, 6, 0, 0]]
     assert y.tolist() == [[-100, 7, 8, -100], [9, 1, 2, 3], [-100, 4, -100, -100]]
     assert x.dtype == y.dtype == np.int32
-    short = data.trimmed(x[[0, 2]], y[[0, 2]])
+    short = data.trimmed_rows(x[[0, 2]], y[[0, 2]])
     assert [part.tolist() for part in short] == [[[2, 3, 7], [5, 6, 0]], [[-100, 7, 8], [-100, 4, -100]]]
 
 
@@ -85,6 +85,13 @@ def test_the_answer_and_its_end_are_whole_and_the_prompt_loses_its_beginning(tmp
         prompt, _, begun = text.rpartition("=")
         assert answer in ("x\n", "xy\n", "xyz\n") and begun == answer[:-1]
         assert prompt and "abcdefgh".find(prompt) >= 0 and len(prompt) <= 4
+    # and so it does when it is answered, in an evaluation and by `sample`
+    whole, cut = (task.tokenizer.encode(f"{prompt}=") for prompt in ("bcdefgh", "efgh"))
+    task.model.eval()
+    (written,) = task.written_to([cut])
+    assert len(written) >= 1 and task.written_to([whole]) == [written]
+    sampled = ["".join(task.written(AnswerSampling(prompt=p), generator())) for p in ("bcdefgh", "efgh")]
+    assert sampled[0] == sampled[1] and sampled[0].startswith(f"={written.partition(chr(10))[0]}")
 
 
 @pytest.mark.parametrize("settings", [{}, {"tokenizer": "bytes"}, {"tokenizer": "bpe", "merges": 9}])
@@ -137,7 +144,7 @@ def test_a_row_has_the_loss_that_it_has_alone(lines):
     x, y = task.batch(0)
     together = task.model.loss(x, y, reduction="none").numpy()
     for i in range(len(x)):
-        alone = data.trimmed(x[i : i + 1], y[i : i + 1])
+        alone = data.trimmed_rows(x[i : i + 1], y[i : i + 1])
         single = task.model.loss(*alone, reduction="none").numpy()[0]
         np.testing.assert_allclose(together[i, : len(single)], single, rtol=1e-5, atol=1e-6)
         assert not together[i, len(single) :].any()

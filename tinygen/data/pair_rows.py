@@ -33,7 +33,7 @@ def pair_rows(prompts, answers, *, room):
     return x, y
 
 
-def trimmed(x, y):
+def trimmed_rows(x, y):
     """A minibatch of `pair_rows`, int64, without the columns of padding that all its rows have."""
     used = np.flatnonzero((y >= 0).any(axis=0))[-1] + 1
     return x[:, :used].astype(np.int64), y[:, :used].astype(np.int64)

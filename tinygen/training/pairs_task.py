@@ -166,11 +166,11 @@ class PairsTask(GPTTask):
         self.steps_per_epoch = len(self.minibatches)
 
     def batch(self, step):
-        return data.trimmed(*self.minibatches.at(step))
+        return data.trimmed_rows(*self.minibatches.at(step))
 
     def evaluate(self, rng):
         """Over all test pairs, nats a token of the answers and bits a byte of them; and `exact`."""
-        batches = (data.trimmed(*rows) for rows in data.in_order(*self.test, size=self.at_once))
+        batches = (data.trimmed_rows(*rows) for rows in data.in_order(*self.test, size=self.at_once))
         loss = means(self.players[0], batches, rng)["loss"]
         tokens = np.concatenate(self.answers)
         bits = loss * len(tokens) / math.log(2)
@@ -194,7 +194,7 @@ class PairsTask(GPTTask):
             rows = order[start : start + self.at_once]
             for chosen in greedy(self.model, [prompts[i] for i in rows]):
                 for i, token in zip(rows, chosen.tolist()):
-                    if token >= 0 and end not in texts[i]:
+                    if token >= 0:
                         texts[i] += self.tokenizer.tokens[token]
                 if all(end in texts[i] for i in rows):
                     break
