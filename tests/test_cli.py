@@ -293,7 +293,7 @@ def test_help_says_the_usual_default_and_then_for_which_data_there_is_another(ca
         main(["train", "gpt", "--help"])
     shown = " ".join(capsys.readouterr().out.split())
     assert "numbers of each token between the blocks (default: 128)" in shown
-    assert "updates of the weights (default: 2000, 2500 for addition" in shown
+    assert "updates of the weights (default: 2000, 5000 for addition" in shown
     assert "what a token is: characters, bytes, bpe (default: characters, bpe for python-docs, bpe" in shown
     assert "(a new line) (default: '=' for addition, '\\n\\nSummary:\\n' for python-entries)" in shown
     assert "where cosine ends (0) (default: 0.0001, none for addition" in shown

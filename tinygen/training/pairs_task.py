@@ -30,10 +30,10 @@ SMALL = {  # for pairs of a few characters
     "layers": 2,
     "heads": 4,
     "width": 128,
-    "batch": 128,
-    "steps": 2500,
+    "batch": 64,
+    "steps": 5000,
     "optimizer": "adamw",
-    "lr": 1e-3,
+    "lr": 2e-3,
     "beta2": 0.99,
     "weight_decay": 0.1,
     "clip": 1.0,
@@ -119,9 +119,9 @@ class PairsTask(GPTTask):
         tokenizer = tokenizer_for(config, ["".join(itertools.chain(*pairs)) for pairs in rows], files)
         arrays = {}
         for name, pairs in zip(("train", "test"), rows):
-            parts = [tokenizer.encode(part) for pair in pairs for part in pair]
-            arrays[name] = np.concatenate(parts).astype(np.int32)
-            arrays[f"{name}_lengths"] = np.array([len(part) for part in parts]).reshape(-1, 2)
+            encoded = [tokenizer.encode(part) for pair in pairs for part in pair]
+            arrays[name] = np.concatenate(encoded).astype(np.int32)
+            arrays[f"{name}_lengths"] = np.array([len(tokens) for tokens in encoded]).reshape(-1, 2)
         data_info = {
             "tokenizer": config.tokenizer,
             "merges": config.merges,
