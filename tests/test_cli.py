@@ -279,27 +279,24 @@ def test_help_names_every_option_with_its_defaults(capsys):
     )
     for option in options.split():
         assert f" --{option} " in shown
+    assert "dimensions of the code z (default: 20, 8 for digits, 10 for sprites)" in shown
     assert (
-        "dimensions of the code z (default: 8 for digits, 20 for mnist, 10 for sprites, 20 for a path)"
-        in shown
-    )
-    assert (
-        "of the learning rate: constant, cosine, inverse-sqrt (default: cosine for sprites, otherwise"
+        "of the learning rate: constant, cosine, inverse-sqrt (default: constant, cosine for sprites)"
         in shown
     )
     assert "what to train on: digits, mnist, sprites, or a path (default: digits)" in shown
     assert "--inputs" not in shown
 
 
-def test_help_says_a_default_once_where_it_is_the_same_for_all_data(capsys):
+def test_help_says_the_usual_default_and_then_for_which_data_there_is_another(capsys):
     with pytest.raises(SystemExit):
         main(["train", "gpt", "--help"])
     shown = " ".join(capsys.readouterr().out.split())
-    assert "updates of the weights (default: 2000)" in shown and "(default: tinyshakespeare)" in shown
-    assert (
-        "what a token is: characters, bytes, bpe (default: bpe for python-docs, bpe for python-source,"
-        in shown
-    )
+    assert "numbers of each token between the blocks (default: 128)" in shown
+    assert "updates of the weights (default: 2000, 5000 for addition" in shown
+    assert "what a token is: characters, bytes, bpe (default: characters, bpe for python-docs, bpe" in shown
+    assert "(a new line) (default: '=' for addition, '\\n\\nSummary:\\n' for python-entries)" in shown
+    assert "where cosine ends (0) (default: 0.0001, none for addition" in shown
     assert "--bias, --no-bias" in shown
 
 

@@ -26,6 +26,7 @@ from .extras import MissingLibrary
 from .models import BeamConfig
 from .training import export_gpt2, import_gpt2, registry, session, tour
 from .training.checkpoint import Damaged
+from .training.finetuning import finetune, finetuning_options
 from .training.look_picture import save_look
 from .training.options import Mistake, choose, from_settings, parse
 from .training.profile import profile
@@ -42,6 +43,8 @@ usage: tinygen COMMAND ...
   train MODEL         train a model; all that it learns is left in a run folder
                       (MODEL: {models})
   train --resume RUN  go on with a training that was stopped
+  finetune RUN        begin a new run with what another one learned, on other
+                      data: all of it, or with --lora RANK small updates
   sample RUN          let the model in a run folder make something new
   translate RUN TEXT  let a translator translate a text, or each line of stdin
   evaluate RUN        measure it on data that it was not trained on
@@ -211,6 +214,19 @@ def _train(argv):
         with _mistakes():
             begun = Session.begin(model, _without(Place, given), out=place.out, name=place.name)
     return _trained(begun, quiet)
+
+
+def _finetune(argv):
+    folder = next((word for word in argv if Path(word, "config.json").is_file()), None)  # as in _sample
+    with _mistakes():
+        saved = session.rebuilt(Run.open(folder))[1] if folder else {}
+        configs, more = finetuning_options(saved.get("model", "gpt"))
+    given = parse("tinygen finetune", argv, (*configs, Place), operands=(RUN,), **more)
+    folder = _required("finetune", given.pop("RUN", None))
+    place = from_settings(Place, given)
+    with _mistakes():
+        begun = finetune(folder, _without(Place, given), out=place.out, name=place.name)
+    return _trained(begun, place.quiet)
 
 
 def _options(command, model, argv, more, without=()):
@@ -445,6 +461,7 @@ def _mistakes():
 COMMANDS = {
     "tour": _tour,
     "train": _train,
+    "finetune": _finetune,
     "sample": _sample,
     "translate": _translate,
     "evaluate": _evaluate,

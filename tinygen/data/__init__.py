@@ -25,6 +25,7 @@ from .gpt2_files import read_gpt2, write_gpt2
 from .idx import read_idx
 from .images import read_images
 from .named import mnist, multi30k, tinyshakespeare
+from .pair_rows import pair_rows, trimmed_rows
 from .python_text import python_docs, python_entries, python_source
 from .sequences import addition, copying, number_words, sorting
 from .sprites import sprites
@@ -58,6 +59,7 @@ __all__ = [
     "multi30k",
     "number_words",
     "padded",
+    "pair_rows",
     "python_docs",
     "python_entries",
     "python_source",
@@ -71,6 +73,7 @@ __all__ = [
     "sorting",
     "sprites",
     "tinyshakespeare",
+    "trimmed_rows",
     "Windows",
     "windows_in_order",
     "write_gpt2",

@@ -3,7 +3,7 @@
 from .beam import BeamConfig, Hypothesis, beam_search
 from .gpt import GPT, GPTConfig
 from .looking import AttentionMaps, Guesses, guesses
-from .sampling import SamplingConfig, generate, until
+from .sampling import SamplingConfig, generate, greedy, until
 from .translator import Translator, TranslatorConfig
 from .vae import VAE, VAEConfig
 
@@ -21,6 +21,7 @@ __all__ = [
     "VAEConfig",
     "beam_search",
     "generate",
+    "greedy",
     "guesses",
     "until",
 ]

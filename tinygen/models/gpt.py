@@ -67,7 +67,7 @@ class GPT(Stack):
 
     def logits(self, hidden):
         """(..., C) -> (..., V)."""
-        return ops.linear(hidden, self.wte.weight if self.config.tied else self.lm_head.weight)
+        return ops.linear(hidden, self.wte.weight) if self.config.tied else self.lm_head(hidden)
 
     def loss(self, tokens, targets, *, reduction="mean"):
         """The cross-entropy of `targets` (B, T), each after its token of `tokens` (B, T), in nats: eq. 1.

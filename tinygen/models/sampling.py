@@ -139,6 +139,39 @@ def generate(model, prompt, *, sampling, rngs, cached=True):
         yield tokens[:, -1]
 
 
+@no_grad()
+def greedy(model, prompts):
+    """Yield the likeliest tokens after several prompts, int64 (B,) each, until the context is full.
+
+    The prompts may differ in length and need no padding: all rows begin together, and where a prompt is
+    longer, its own token is read instead of the one that was written. Such a row has -1 in what is yielded.
+
+    Args:
+        model: as for `generate`.
+        prompts: B rows of integers, each of at least one and at most `context` of them.
+
+    Raises:
+        ValueError: a prompt is empty, or longer than the context.
+    """
+    lengths = np.array([len(prompt) for prompt in prompts])
+    context = model.config.context
+    if not 1 <= min(lengths, default=0) <= max(lengths) <= context:
+        raise ValueError(
+            f"greedy: expected prompts of 1 to {context} tokens, got {lengths.tolist()}; give the last ones"
+        )
+    given = np.zeros((len(prompts), max(lengths)), np.int64)
+    for row, prompt in zip(given, prompts):
+        row[: len(prompt)] = prompt
+    cache, new = model.new_cache(), given[:, : min(lengths)]
+    for count in range(min(lengths), context + 1):
+        hidden = model.hidden(new, cache=cache)
+        token = model.logits(hidden[:, -1]).numpy().argmax(axis=-1)
+        reading = count < lengths
+        yield np.where(reading, -1, token)
+        token[reading] = given[reading, min(count, given.shape[1] - 1)]
+        new = token[:, None]
+
+
 def until(pieces, stop):
     """Yield pieces of text up to the string `stop`, and nothing of it, however it is cut; all, if it is None.
 

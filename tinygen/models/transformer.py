@@ -224,6 +224,8 @@ class Block(nn.Module):
         elif turn is not None:
             return NotImplemented
         layers = self.ln_1, self.attn.c_attn, self.attn.c_proj, self.ln_2, self.mlp.c_fc, self.mlp.c_proj
+        if any(isinstance(layer, nn.LoRA) for layer in layers):  # more than its weight
+            return NotImplemented
         arrays = [raw(part) for layer in layers for part in (layer.weight, getattr(layer, "bias", None))]
         if cache.block is None or not cache.block.has(arrays):
             cache.block = BlockArrays(

@@ -5,6 +5,7 @@ from .activations import ELU, GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Softplus, Ta
 from .ema import EMA
 from .images import AvgPool2d, Conv2d, ConvTranspose2d, MaxPool2d, Upsample
 from .layers import Dropout, Embedding, Flatten, Linear, Reshape, Sequential
+from .lora import LoRA, adapt, merge
 from .losses import binary_cross_entropy_with_logits, kl_standard_normal, l1_loss, mse_loss
 from .module import Module
 from .norms import BatchNorm, GroupNorm, LayerNorm, RMSNorm
@@ -25,6 +26,7 @@ __all__ = [
     "LayerNorm",
     "LeakyReLU",
     "Linear",
+    "LoRA",
     "MaxPool2d",
     "Module",
     "Parameter",
@@ -37,9 +39,11 @@ __all__ = [
     "Softplus",
     "Tanh",
     "Upsample",
+    "adapt",
     "binary_cross_entropy_with_logits",
     "init",
     "kl_standard_normal",
     "l1_loss",
+    "merge",
     "mse_loss",
 ]

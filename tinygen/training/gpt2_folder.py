@@ -23,7 +23,7 @@ from ..data.token_files import blaming, read_json
 from ..durable import replacing, whole, write
 from ..models import gpt2
 from .config import TrainingConfig
-from .gpt_task import GPTTask, tokenizer_file
+from .gpt_task import GPTTask, saved_tokenizer
 from .loop import TrainingState
 from .options import from_settings
 from .runs import Run
@@ -75,7 +75,7 @@ def import_gpt2(folder, *, out, name=None):
         },
         "training": dataclasses.asdict(usual),  # there was none; `evaluate` takes its batch and seed from it
     }
-    run = Run.create(out, saved, tokenizer_file(tokenizer), name=name, prefix=f"gpt-{folder.resolve().name}")
+    run = Run.create(out, saved, saved_tokenizer(tokenizer), name=name, prefix=f"gpt-{folder.resolve().name}")
     with whole(run.folder):  # a run without weights is none
         arrays = {f"model.{name}": array for name, array in weights.items()}
         run.save(arrays, dataclasses.asdict(TrainingState()))

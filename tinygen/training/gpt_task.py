@@ -69,8 +69,24 @@ class GPTSampling(SamplingConfig):
     stop: str | None = option(None, "text that ends it earlier")
 
 
-def tokenizer_file(tokenizer):
-    """The file of a run that tells its tokenizer, name -> bytes."""
+def tokenizer_of(files):
+    """The tokenizer among the files of a run, name -> bytes."""
+    return Tokenizer.from_dict(json.loads(files[TOKENIZER]))
+
+
+def tokenizer_for(config, texts, files=None):
+    """The tokenizer of a run, if there are files of one, or a new one for texts to train and to test on."""
+    if files:
+        return tokenizer_of(files)
+    if config.tokenizer == "bytes":
+        return data.ByteTokenizer()
+    if config.tokenizer == "bpe":
+        return data.BPETokenizer.train(texts[0], number=config.merges or 1000)
+    return data.CharacterTokenizer.train("".join(texts))
+
+
+def saved_tokenizer(tokenizer):
+    """The files of a run that hold its tokenizer, name -> bytes."""
     return {TOKENIZER: json.dumps(tokenizer.to_dict(), ensure_ascii=False).encode()}
 
 
@@ -97,15 +113,11 @@ class GPTTask:
     @staticmethod
     def load(source, settings, files=None):
         config = from_settings(TextConfig, settings)
-        tokenizer = Tokenizer.from_dict(json.loads(files[TOKENIZER])) if files else None
         if config.tokenizer == "bytes":
             tokenizer, parts = data.ByteTokenizer(), data.load_bytes(source)
         else:
             texts = data.load_text(source)
-            if tokenizer is None and config.tokenizer == "bpe":
-                tokenizer = data.BPETokenizer.train(texts[0], number=config.merges or 1000)
-            elif tokenizer is None:
-                tokenizer = data.CharacterTokenizer.train("".join(texts))
+            tokenizer = tokenizer_for(config, texts, files)
             parts = [tokenizer.encode(text) for text in texts]
         arrays = dict(zip(("train", "test"), (np.asarray(part, np.int32) for part in parts)))
         data_info = {
@@ -115,7 +127,7 @@ class GPTTask:
             "train": len(parts[0]),
             "test": len(parts[1]),
         }
-        return arrays, data_info, tokenizer_file(tokenizer)
+        return arrays, data_info, saved_tokenizer(tokenizer)
 
     @classmethod
     def config_for(cls, settings, data_info):
@@ -123,7 +135,7 @@ class GPTTask:
 
     @classmethod
     def make(cls, config, data_info, files, *, rng):
-        return cls(GPT(config, rng=rng), Tokenizer.from_dict(json.loads(files[TOKENIZER])))
+        return cls(GPT(config, rng=rng), tokenizer_of(files))
 
     @staticmethod
     def check(data_info, other):
@@ -152,7 +164,8 @@ class GPTTask:
         bits = loss * (len(self.test) - 1) / math.log(2)
         return {"loss": loss, "perplexity": math.exp(loss), "bits_per_byte": bits / size}
 
-    measure = evaluate
+    def measure(self, rng):
+        return self.evaluate(rng)
 
     def samples(self, path, rng):
         path = path.with_name(f"{path.name}.txt")
@@ -184,13 +197,13 @@ class GPTTask:
             prompt = self.tokenizer.encode(options.prompt)
         if not len(prompt):
             raise ValueError("prompt: expected at least one character, got none; leave it out, or write one")
-        tokens = generate(self.model, prompt[None], sampling=options, rngs=[rng])
-        yield from until(self._decoded(itertools.islice(tokens, options.tokens)), options.stop)
+        yield from until(self.after(prompt, options, rng), options.stop)
 
-    def _decoded(self, tokens):
-        """The text of tokens, arrays (1,) each, whole characters only."""
+    def after(self, prompt, options, rng):
+        """Yield the text after `prompt`, tokens (T,), whole characters only."""
+        tokens = generate(self.model, prompt[None], sampling=options, rngs=[rng])
         decoder = self.tokenizer.stream()
-        for (token,) in tokens:
+        for (token,) in itertools.islice(tokens, options.tokens):
             yield decoder.push(int(token))
         yield decoder.flush()
 

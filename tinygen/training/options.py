@@ -27,7 +27,8 @@ def parse(program, argv, configs, *, recipes=None, sources=(), without=(), opera
         program: how the command is called, such as "tinygen train vae".
         argv: what follows it.
         configs: dataclasses, whose fields are the options.
-        recipes: for the help, a dict of data set -> settings that replace the fields' defaults there.
+        recipes: for the help, a dict of data set -> settings that replace the fields' defaults there; the
+            last one is for any other data.
         sources: for the help, the names that the option `data` may have beside a path.
         without: names of fields that are no options.
         operands: pairs of a name and what it means, of arguments that are no options and may be left out.
@@ -69,15 +70,18 @@ def _default(field, kind, recipes):
     """The part of an option's help that says its default."""
     if field.name == "data" and recipes:
         return f" (default: {next(iter(recipes))})"
-    values = {name: settings[field.name] for name, settings in recipes.items() if field.name in settings}
-    if not values:
-        return "" if kind is bool or field.default is None else f" (default: {field.default})"
-    if len(values) == len(recipes) and len(set(values.values())) == 1:
-        return f" (default: {next(iter(values.values()))})"
-    words = [f"{value} for {name}" for name, value in values.items()]
-    if len(values) < len(recipes) and field.default is not None:
-        words.append(f"otherwise {field.default}")
-    return f" (default: {', '.join(words)})"
+    values = {name: settings.get(field.name, field.default) for name, settings in recipes.items()}
+    usual = next(reversed(values.values()), field.default)  # the last recipe is that for any other data
+    words = [_said(usual)] if usual is not None else []
+    words += [f"{_said(value)} for {name}" for name, value in values.items() if value != usual]
+    told = kind is not bool or any(field.name in settings for settings in recipes.values())
+    return f" (default: {', '.join(words)})" if words and told else ""
+
+
+def _said(value):
+    """A default in words; a text that is no word in quotes."""
+    is_word = not isinstance(value, str) or value.replace("-", "").isalnum()
+    return str(value if value is not None else "none") if is_word else repr(value)
 
 
 def from_settings(config, settings):

@@ -5,6 +5,7 @@ runs/NAME/config.json               what is needed to repeat the run
           checkpoint.safetensors    the last state: weights, optimizer, averages; see checkpoint.py
           state.json                and where the training stands
           best.safetensors          the weights of the best evaluation
+          base.safetensors          of a fine-tuning: the weights that it began with
           samples/000015.png, ...   what the model made after so many steps; .txt for text
           samples.png, curves.png   pictures of the end
           report.html               all of it on one page
@@ -24,7 +25,7 @@ from ..extras import optional
 from . import checkpoint
 from .checkpoint import Damaged
 
-BEST = "best.safetensors"
+BEST, BASE = "best.safetensors", "base.safetensors"
 
 
 class Run:
@@ -177,7 +178,14 @@ class Run:
 
     def save_best(self, weights):
         """Write best.safetensors from a dict of name -> array."""
-        with replacing(self.path(BEST)) as temporary:
+        self._save_weights(BEST, weights)
+
+    def save_base(self, weights):
+        """Write base.safetensors, the weights that a fine-tuning began with, from a dict of name -> array."""
+        self._save_weights(BASE, weights)
+
+    def _save_weights(self, file, weights):
+        with replacing(self.path(file)) as temporary:
             checkpoint.pack(temporary, weights)
 
     def weights(self, which="last"):
@@ -197,6 +205,20 @@ class Run:
             for prefix in ("model.", "ema.")
         )
         return own | averaged
+
+    def base(self):
+        """The weights that a fine-tuning began with, name -> array.
+
+        Raises:
+            FileNotFoundError: they are not there.
+            Damaged: their file is damaged.
+        """
+        if not self.path(BASE).is_file():
+            raise FileNotFoundError(
+                f"{self.path(BASE)}: expected the weights that this run began with, got no such file; "
+                "bring it back, or fine-tune again"
+            )
+        return checkpoint.unpacked(self.path(BASE))[0]
 
 
 def check_libraries():

@@ -7,8 +7,9 @@ from shlex import quote
 from .. import __version__
 from ..autograd import no_grad
 from ..durable import write
+from ..nn import adapt, merge
 from . import plots
-from .checkpoint import digest
+from .checkpoint import Damaged, digest
 from .config import TrainingConfig
 from .loop import train
 from .options import choose, from_settings
@@ -142,21 +143,35 @@ def prepared(model, given):
     known = [f.name for kind in configurations(recipe) for f in dataclasses.fields(kind)]
     for name in given:
         choose("setting", name, [name for name in known if name not in recipe.derived])
-    source = given.get("data", next(iter(recipe.settings)))
-    if source not in recipe.sources:
-        if not source or not Path(source).exists():
-            choose("data set", source, recipe.sources)
-        source = str(Path(source).resolve())  # a run may be resumed from another folder
-    settings = dict(recipe.settings.get(source, recipe.by_path))
-    if any(given.get(name) is not None for name in LENGTHS):
-        settings |= dict.fromkeys(LENGTHS)  # what the user says of the length is all there is
-    settings |= {**given, "data": source}
+    settings = complete(given, recipe.settings, recipe.by_path, recipe.sources)
     config = from_settings(TrainingConfig, settings)
-    arrays, data_info, files = recipe.load(source, settings)
+    arrays, data_info, files = recipe.load(config.data, settings)
     model_config = recipe.config_for(settings, data_info)
     task = recipe.make(model_config, data_info, files, rng=stream(config.seed, "weights"))
     task.set_data(arrays, config)
     return task, config, {**data_info, "sha256": digest(arrays)}, files
+
+
+def complete(given, usual, otherwise, sources):
+    """The settings `given`, and for the rest those that are usual for their data: a dict.
+
+    Args:
+        given: a dict of settings.
+        usual, otherwise: for each data set its settings, the first for no `data`; and those for any other.
+        sources: the names that data may have beside a path.
+
+    Raises:
+        Mistake: the data are neither.
+    """
+    source = given.get("data", next(iter(usual)))
+    if source not in sources:
+        if not source or not Path(source).exists():
+            choose("data set", source, sources)
+        source = str(Path(source).resolve())  # a run may be resumed from another folder
+    settings = dict(usual.get(source, otherwise))
+    if any(given.get(name) is not None for name in LENGTHS):
+        settings |= dict.fromkeys(LENGTHS)  # what the user says of the length is all there is
+    return {**settings, **given, "data": source}
 
 
 def configurations(recipe):
@@ -169,6 +184,7 @@ def rebuilt(run):
 
     Raises:
         ValueError: config.json is not one that `begin` wrote.
+        FileNotFoundError, Damaged: the weights that a fine-tuning began with are missing, or damaged.
     """
     saved = run.config()
     try:
@@ -180,11 +196,28 @@ def rebuilt(run):
         files = files_of(run, recipe)
         rng = stream(saved["training"]["seed"], "weights")
         task = recipe.make(model_config, saved["data"], files, rng=rng)
+        if "finetuned" in saved:
+            begin_with(task.model, run.base(), saved["finetuned"], rng=rng)
+    except Damaged:
+        raise
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"{run.path('config.json')}: expected what `tinygen train` writes, got another file ({error!r})"
         ) from error
     return task, saved
+
+
+def begin_with(model, weights, finetuned, *, rng):
+    """Give a new model what another one learned; with LoRA, only updates of it will be trained.
+
+    Args:
+        weights: name -> array.
+        finetuned: what config.json says of it, a dict: the rank `lora`, None for no LoRA, and `alpha`.
+        rng: the stream that drew the model's weights draws those of LoRA, after them.
+    """
+    model.load_state_dict(weights)
+    if finetuned["lora"]:
+        adapt(model, rank=finetuned["lora"], alpha=finetuned["alpha"], rng=rng)
 
 
 def files_of(run, recipe):
@@ -194,6 +227,8 @@ def files_of(run, recipe):
 
 def trained(folder, which="last"):
     """The run in `folder`, its task with the weights that it has learned but without data, and its config.
+
+    Updates of LoRA are merged into the weights, so the model is an ordinary one.
 
     Raises:
         ValueError: config.json or a checkpoint is damaged, or they do not belong together.
@@ -205,7 +240,7 @@ def trained(folder, which="last"):
         task.model.load_state_dict(run.weights(which))
     except ValueError as error:
         raise type(error)(f"{run.folder}: {error}" if str(run.folder) not in str(error) else error) from error
-    task.model.eval()
+    merge(task.model).eval()
     return run, task, saved
 
 
