@@ -45,17 +45,18 @@ def _few_rows(x: ReadsRows[2], w: ReadsRows[2], bias: ReadsRows[1], out: WritesR
         linear_rows(w, bias, x, task * TASK, (task + 1) * TASK, False, out)
 
 
-@inner
+@inner(exact=True)
 def linear_rows(w, bias, x, first, stop, more, out):
     """out[:, i] (+)= x w[i] + bias[i] for the rows i of w from `first` to `stop`, or to its last."""
     for i in range(first, min(stop, len(w))):
         for b in range(len(x)):
-            out[b, i] = (out[b, i] if more else 0) + (row_dot(w, i, x, b) + bias[i])
+            y = row_dot(w, i, x, b, bias[i])
+            out[b, i] = out[b, i] + y if more else y
 
 
 @inner
-def row_dot(w, i, x, b):
-    total = w.dtype.type(0)
+def row_dot(w, i, x, b, total):
+    """total + w[i] x[b]: the one sum that may be reordered. Compiled once, it has the same bits anywhere."""
     for k in range(w.shape[1]):
         total += w[i, k] * x[b, k]
     return total

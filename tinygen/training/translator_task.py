@@ -12,16 +12,16 @@ from .. import data
 from ..autograd import no_grad
 from ..autograd.modes import observing
 from ..configuration import check, option
-from ..data.tokenizers import Tokenizer
 from ..durable import write
 from ..metrics import bleu
 from ..models import AttentionMaps, BeamConfig, Translator, TranslatorConfig, beam_search, guesses
+from .gpt_task import TOKENIZER, TOKENIZERS, TextConfig, saved_tokenizer, tokenizer_of
 from .look import Look, Looking, Map, chosen, labels
 from .options import from_settings
 from .streams import stream
 from .task import Player, means
 
-TOKENIZER, EXAMPLES = "tokenizer.json", "examples.json"
+EXAMPLES = "examples.json"
 START, END = "<s>", "</s>"
 SHOWN, SCORED, TOGETHER = 10, 200, 50  # pairs: in samples, for BLEU while training, in one search
 TINY = {  # Transformer-Tiny of Wu et al., Good for misconceived reasons (2021), for Multi30k
@@ -44,13 +44,12 @@ TINY = {  # Transformer-Tiny of Wu et al., Good for misconceived reasons (2021),
     "warmup": 1000,
     "ema": 0.998,
 }
-SMALL = {
+SMALL = {  # for strings, whose right answer is known exactly
     **TINY,
     "layers": 2,
     "context": 64,
     "dropout": 0.0,
     "label_smoothing": 0.0,
-    "batch": 4096,
     "steps": 1000,
     "lr": 2e-3,
     "warmup": 200,
@@ -59,29 +58,26 @@ SMALL = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class PairsConfig:
+class TranslationConfig(TextConfig):
     """How pairs of texts become tokens, the same for both sides."""
 
-    tokenizer: str = option("bpe", "what a token is", choices=("characters", "bytes", "bpe"))
+    tokenizer: str = option("bpe", "what a token is", choices=TOKENIZERS)
     merges: int | None = option(None, "that bpe learns, from both sides together (5000)", at_least=1)
     lower: bool = option(False, "make all letters small")
     reverse: bool = option(False, "translate from the second text of a pair into the first")
-
-    def __post_init__(self):
-        check(self)
-        if self.merges is not None and self.tokenizer != "bpe":
-            raise ValueError(
-                f"merges: is not used by the tokenizer {self.tokenizer}; leave it out, or choose bpe"
-            )
 
     def sides(self, pairs):
         """Pairs of texts as (source, target), as the model reads them."""
         pairs = [tuple(text.lower() for text in pair) if self.lower else pair for pair in pairs]
         return [pair[::-1] for pair in pairs] if self.reverse else pairs
 
-    def trained(self, pairs):
-        """The tokenizer of these (source, target), with tokens that begin and end a target."""
-        text = "\n".join(text for pair in pairs for text in pair)
+    def trained(self, splits):
+        """The tokenizer of (source, target) in each split, with tokens that begin and end a target.
+
+        It learns of the training split alone; only characters, which know no others, are those of all.
+        """
+        known = splits.values() if self.tokenizer == "characters" else [splits["train"]]
+        text = "\n".join(text for pairs in known for pair in pairs for text in pair)
         if self.tokenizer == "bytes":
             return data.ByteTokenizer(specials=(START, END))
         if self.tokenizer == "characters":
@@ -108,7 +104,7 @@ class TranslatorTask:
     """A translator on pairs of texts, any of data.PAIRS or a file of lines with a tab."""
 
     model_config, derived = TranslatorConfig, ("vocabulary",)
-    data_config, sampling, looking = PairsConfig, BeamConfig, TranslatorLooking
+    data_config, sampling, looking = TranslationConfig, BeamConfig, TranslatorLooking
     files = TOKENIZER, EXAMPLES
     sources = data.PAIRS
     settings: ClassVar = {
@@ -117,7 +113,7 @@ class TranslatorTask:
         "addition": SMALL,
         "copying": SMALL,
         "sorting": SMALL,
-        "python-entries": TINY,
+        "python-entries": {**TINY, "context": 512},
     }
     by_path: ClassVar = TINY
     monitor, unit = "loss", "nats a token"
@@ -133,38 +129,25 @@ class TranslatorTask:
 
     @staticmethod
     def load(source, settings, files=None):
-        config = from_settings(PairsConfig, settings)
+        config = from_settings(TranslationConfig, settings)
         splits = dict(zip(("train", "test"), data.load_pairs(source)))
         if source == "multi30k":
             splits["validation"] = data.multi30k(split="validation")
         splits = {name: config.sides(pairs) for name, pairs in splits.items()}
-        if files:
-            tokenizer = Tokenizer.from_dict(json.loads(files[TOKENIZER]))
-        else:
-            characters = config.tokenizer == "characters"  # which knows no others: all that there are
-            tokenizer = config.trained(
-                [p for s in splits.values() for p in s] if characters else splits["train"]
-            )
+        tokenizer = tokenizer_of(files) if files else config.trained(splits)
+        start, end = tokenizer.specials[START], tokenizer.specials[END]
         arrays = {}
         for name, pairs in splits.items():
-            start, end = tokenizer.specials[START], tokenizer.specials[END]
-            arrays[f"{name}_source"] = data.padded([tokenizer.encode(pair[0]) for pair in pairs])
-            arrays[f"{name}_target"] = data.padded(
-                [[start, *tokenizer.encode(pair[1]), end] for pair in pairs]
-            )
+            sources, targets = ([tokenizer.encode(text) for text in side] for side in zip(*pairs))
+            arrays[f"{name}_source"] = data.padded(sources)
+            arrays[f"{name}_target"] = data.padded([[start, *target, end] for target in targets])
         data_info = {
             **{name: getattr(config, name) for name in ("tokenizer", "merges", "lower", "reverse")},
             "vocabulary": tokenizer.vocab_size,
             **{name: len(pairs) for name, pairs in splits.items()},
         }
-        return (
-            arrays,
-            data_info,
-            {
-                TOKENIZER: json.dumps(tokenizer.to_dict(), ensure_ascii=False).encode(),
-                EXAMPLES: json.dumps(splits["test"][:SHOWN], ensure_ascii=False, indent=1).encode(),
-            },
-        )
+        examples = json.dumps(splits["test"][:SHOWN], ensure_ascii=False, indent=1).encode()
+        return arrays, data_info, {**saved_tokenizer(tokenizer), EXAMPLES: examples}
 
     @classmethod
     def config_for(cls, settings, data_info):
@@ -172,9 +155,11 @@ class TranslatorTask:
 
     @classmethod
     def make(cls, config, data_info, files, *, rng):
-        tokenizer = Tokenizer.from_dict(json.loads(files[TOKENIZER]))
+        tokenizer = tokenizer_of(files)
         examples = [tuple(pair) for pair in json.loads(files[EXAMPLES])]
-        return cls(Translator(config, rng=rng), tokenizer, from_settings(PairsConfig, data_info), examples)
+        return cls(
+            Translator(config, rng=rng), tokenizer, from_settings(TranslationConfig, data_info), examples
+        )
 
     @staticmethod
     def check(data_info, other):
