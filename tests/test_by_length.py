@@ -56,5 +56,7 @@ def test_rows_are_filled_up_and_cropped_again():
 def test_nothing_to_batch_is_an_error():
     with pytest.raises(ValueError, match="expected at least one example and one token, got 0 and 10"):
         batches(np.zeros((0, 2), int), 10)
+    with pytest.raises(ValueError, match="at: expected a step of at least 0, got -1"):
+        batches([[1, 1]], 5).at(-1)
     with pytest.raises(ValueError, match="got 1 and 0; 4096 tokens are usual"):
         batches([[1, 1]], 0)

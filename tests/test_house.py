@@ -76,8 +76,8 @@ MORE_RAW_ARRAYS = {
     # tables that are computed once, and what happens to logits when nothing is learnt any more
     "tinygen.models.positions": {"outer", "sin", "cos", "abs"},
     "tinygen.models.beam": {
-        *("argpartition", "argsort", "concatenate", "flatnonzero", "inf", "nonzero", "repeat", "sort"),
-        *("take_along_axis", "where"),
+        *("argsort", "broadcast_to", "concatenate", "flatnonzero", "inf", "ix_", "nonzero", "partition"),
+        *("repeat", "stack", "take_along_axis", "where"),
     },
     "tinygen.models.sampling": {
         *("exp", "where", "unique", "argsort", "cumsum", "searchsorted", "concatenate")

@@ -299,11 +299,17 @@ def _translate(argv):
         _, task, _ = session.trained(folder, options.checkpoint)
         if not hasattr(task, "translated"):
             raise ValueError(
-                f"{folder}: expected a translator, got another model; do: tinygen sample {folder}"
+                f"{folder}: expected a translator, got another model; do: tinygen sample {quote(folder)}"
             )
-        for line in [text] if text is not None else map(str.strip, sys.stdin):
-            blank = text is None and not line  # lines of output stay beside those of input
-            print("" if blank else task.translated([line], search)[0], flush=True)
+        if text is not None:
+            print(task.translated([text], search)[0])
+            return 0
+        for number, line in enumerate(sys.stdin or (), 1):
+            try:  # a line for each, also for an empty one: they stay side by side
+                found = task.translated([line.strip()], search)[0] if line.strip() else ""
+            except ValueError as error:
+                raise ValueError(f"line {number}: {error}") from error
+            print(" ".join(found.splitlines()), flush=True)
     return 0
 
 

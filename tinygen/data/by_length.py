@@ -9,7 +9,7 @@ PADDING = -100  # what fills rows up: no token, and no target that counts
 
 
 def padded(rows):
-    """Sequences of integers as one array, int32 (N, longest), filled up with PADDING."""
+    """Sequences of integers as one array, int32 (N, longest), filled up at the end with PADDING."""
     longest = max((len(row) for row in rows), default=0)
     table = np.full((len(rows), longest), PADDING, np.int32)
     for row, tokens in zip(table, rows):
@@ -34,8 +34,8 @@ class BatchesByLength:
 
     Args:
         lengths: integers (N, L), at least 1.
-        tokens: of a minibatch, counting each example as the longest length in it; fewer where one more would
-            be too much. A single example may have more.
+        tokens: that fit into a minibatch, where each example counts as the longest length in it. An example
+            with more is alone.
         rng: a function from the number of an epoch to the np.random.Generator that draws its order.
 
     Raises:
@@ -49,7 +49,7 @@ class BatchesByLength:
                 f"BatchesByLength: expected at least one example and one token, got {len(self.lengths)} and "
                 f"{tokens}; 4096 tokens are usual"
             )
-        self.epoch, self.order, self.turns = None, None, None
+        self.epoch, self.order, self.places = None, None, None
         longest = self.lengths[np.lexsort(self.lengths.T)].max(axis=1)
         # The sorted lengths are the same in every epoch, and so is where they are cut.
         self.cuts, width = [0], 0
@@ -65,12 +65,18 @@ class BatchesByLength:
         return len(self.cuts) - 1
 
     def at(self, step):
-        """The examples of a step's minibatch, counted from 0 over all epochs: their numbers, int64."""
+        """The examples of a step's minibatch, counted from 0 over all epochs: their numbers, int64.
+
+        Raises:
+            ValueError: a negative step.
+        """
+        if step < 0:
+            raise ValueError(f"at: expected a step of at least 0, got {step}; steps count over all epochs")
         epoch, place = divmod(step, len(self))
         if epoch != self.epoch:
             rng = self.rng(epoch)
             mixed = rng.permutation(len(self.lengths))
             self.order = mixed[np.lexsort(self.lengths[mixed].T)]  # a stable sort: ties stay mixed
-            self.epoch, self.turns = epoch, rng.permutation(len(self))
-        turn = self.turns[place]
-        return self.order[self.cuts[turn] : self.cuts[turn + 1]]
+            self.epoch, self.places = epoch, rng.permutation(len(self))
+        cut = self.places[place]
+        return self.order[self.cuts[cut] : self.cuts[cut + 1]]

@@ -9,6 +9,15 @@ A score is comparable where its signature is: the library cuts text into words b
 from ..extras import optional
 
 
+def require():
+    """Find out now, and not after a training, whether sacrebleu is there.
+
+    Raises:
+        MissingLibrary: it is not installed.
+    """
+    optional("sacrebleu.metrics")
+
+
 def bleu(translations, references, *, lower=False):
     """BLEU of a whole set of translations.
 

@@ -62,22 +62,25 @@ def beam_search(model, source, *, start, end, search, limit):
     """The best translations of each source sentence that the search finds, at most K, the best first.
 
     It stops when no beginning that is alive can do better than the best that has ended, so a beam wide enough
-    to lose nothing finds the best there is. Sentences do not touch each other.
+    to lose nothing finds the best that there is within the limit. A beginning may become as long as that, so
+    the search often goes on for some tokens after the best has ended. Sentences do not touch each other.
 
     Args:
         model: a Translator in evaluation mode.
         source: integers (B, S), filled up with numbers below 0.
-        start, end: tokens that begin and end a target.
+        start, end: tokens that begin and end a target; the first is never written.
         search: a BeamConfig.
-        limit: tokens of a translation at most, its end included; there it ends, whatever the model says.
+        limit: tokens of a translation at most, its end included; there it ends, whatever the model says. An
+            int, or integers (B,).
 
     Returns:
         B lists of Hypothesis.
 
     Raises:
-        ValueError: a limit below 1 or above the model's context.
+        ValueError: a limit below 1 or above the model's context, or a source that the model refuses.
     """
-    if not 1 <= limit <= model.config.context:
+    limits = np.broadcast_to(limit, len(source))
+    if not ((limits >= 1) & (limits <= model.config.context)).all():
         raise ValueError(
             f"beam_search: expected a limit from 1 to the context, {model.config.context}, got {limit}; "
             "change it"
@@ -88,21 +91,22 @@ def beam_search(model, source, *, start, end, search, limit):
     # Rows are beginnings, K for each sentence that is not done. Only one is alive at first: all are alike.
     sentences = np.arange(len(source))
     rows = np.repeat(sentences, beams)
-    memory, mask, cache = memory.numpy()[rows], mask[rows], model.new_cache(limit, source.shape[1])
+    memory, mask, cache = memory.numpy()[rows], mask[rows], model.new_cache(int(max(limits)), source.shape[1])
     written = np.full((len(rows), 1), start, np.int64)
     log_p = np.where(np.arange(beams) == 0, 0.0, -np.inf)[None].repeat(len(source), axis=0)  # (B, K)
-    for length in range(1, limit + 1):
+    for length in range(1, int(max(limits)) + 1):
         hidden = model.decode(written[:, -1:], memory, mask, cache=cache)
         logits = model.logits(hidden[:, -1]).numpy().astype(np.float64)
         step = ops.log_softmax(logits)  # (B K, V)
-        if length == limit:  # only the end is left
-            step[:, np.arange(step.shape[1]) != end] = -np.inf
+        step[:, start] = -np.inf
+        over = np.repeat(length == limits[sentences], beams)  # for these only the end is left
+        step[np.ix_(over, np.arange(step.shape[1]) != end)] = -np.inf
         vocabulary = step.shape[1]
         total = (log_p.reshape(-1, 1) + step).reshape(len(sentences), -1)  # (B, K V)
-        best = likeliest(total, beams)
-        log_p = np.take_along_axis(total, best, axis=1)
-        parents = (best // vocabulary + beams * np.arange(len(sentences))[:, None]).reshape(-1)
-        tokens = best % vocabulary
+        chosen = likeliest(total, beams)
+        log_p = np.take_along_axis(total, chosen, axis=1)
+        parents = (chosen // vocabulary + beams * np.arange(len(sentences))[:, None]).reshape(-1)
+        tokens = chosen % vocabulary
         written = np.concatenate([written[parents], tokens.reshape(-1, 1)], axis=1)
         for i, k in zip(*np.nonzero((tokens == end) & (log_p > -np.inf))):
             text = tuple(written[i * beams + k, 1:-1].tolist())
@@ -110,20 +114,22 @@ def beam_search(model, source, *, start, end, search, limit):
             ended[sentences[i]].append(Hypothesis(text, float(log_p[i, k]), float(score)))
         log_p[tokens == end] = -np.inf
         # A beginning can at best be continued with probability 1, and be as long as is allowed.
-        hope = log_p.max(axis=1) / length_penalty(limit, alpha)
-        found = np.array([max((h.score for h in ended[i]), default=-np.inf) for i in sentences])
-        going = np.flatnonzero(hope > found)
+        bound = log_p.max(axis=1) / length_penalty(limits[sentences], alpha)
+        best = np.array([max((h.score for h in ended[i]), default=-np.inf) for i in sentences])
+        going = np.flatnonzero(bound > best)
         if not len(going):
             break
         kept = (going[:, None] * beams + np.arange(beams)).reshape(-1)
         sentences, log_p, written = sentences[going], log_p[going], written[kept]
         memory, mask = memory[kept], mask[kept]
         cache.keep(parents[kept])
-    return [sorted(found, key=lambda h: -h.score)[:beams] for found in ended]
+    return [sorted(hypotheses, key=lambda h: -h.score)[:beams] for hypotheses in ended]
 
 
 def likeliest(total, count):
     """The columns of the `count` largest numbers of each row, the largest first; of equals the first."""
-    top = np.sort(np.argpartition(-total, count - 1, axis=1)[:, :count], axis=1)
-    order = np.argsort(-np.take_along_axis(total, top, axis=1), axis=1, kind="stable")
-    return np.take_along_axis(top, order, axis=1)
+    chosen = []
+    for row in total:
+        columns = np.flatnonzero(row >= np.partition(row, -count)[-count])  # all equals at the border too
+        chosen.append(columns[np.argsort(-row[columns], kind="stable")][:count])
+    return np.stack(chosen)

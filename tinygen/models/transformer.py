@@ -8,8 +8,8 @@
 A block attends to its own text, as a decoder-only GPT does (gpt.py), and to another one too where it is made
 for that (translator.py). Where tokens stand is told by one of the codes of positions.py.
 
-The weights of attention are not dropped out, only what comes out of a sublayer (section 5.4): the fused
-operation never has them in memory.
+The weights of attention are not dropped out, only what comes out of a sublayer, and the sums of tokens and
+places (section 5.4): the fused operation never has them in memory.
 
 Letters: B batch, T tokens that ask, S tokens that are asked, C width, H heads, D = C / H, F hidden units.
 """
@@ -94,7 +94,8 @@ def linear(config, inputs, outputs, *, rng, residual=False):
 
     There it is 0.02 / sqrt(number of such additions), so that the sum of a deep network starts as large as
     that of a shallow one (GPT-2, section 2.3). "xavier" is Glorot & Bengio's, which goes by the layer's sizes
-    and lets narrow networks start with stronger opinions: what most translators do.
+    and lets narrow networks start with stronger opinions: what most translators do. W^Q, W^K and W^V, which
+    are one matrix here, count as one.
     """
     if config.initial == "xavier":
         return nn.Linear(inputs, outputs, bias=config.bias, rng=rng, init=nn.init.xavier_uniform)
@@ -251,7 +252,7 @@ class Stack(nn.Module):
 
     wpe   (context, C), the places, where they are learned
     h     the blocks
-    ln_f  the last norm, GPT-2's
+    ln_f  the last norm, GPT-2's; above post-norm blocks it is one more than in the paper's figure 1
 
     Args:
         crossed: whether the blocks attend to a memory too.
@@ -276,7 +277,8 @@ class Stack(nn.Module):
         """Tokens as vectors, (B, T, C), and a memory (B, S, C) if there is one -> (B, T, C).
 
         Args:
-            mask, memory_mask: booleans that broadcast to (B, H, T, keys), True where a token may be seen.
+            mask: booleans that broadcast to (B, H, T, T), True where a token may be seen.
+            memory_mask: the same for the memory, to (B, H, T, S).
             causal: a token sees those before it, and itself.
             cache: a Cache: the tokens go on where those before ended, and are added to it.
         """

@@ -2,8 +2,8 @@
 
     Vaswani et al., Attention is all you need (2017), arXiv 1706.03762: figure 1; sections and equations are
     theirs
-    Press & Wolf, Using the output embedding to improve language models (2017): one matrix for both languages
-    and for the guess
+    Press & Wolf, Using the output embedding to improve language models (2017), arXiv 1608.05859: one matrix
+    for both languages and for the guess
 
 A token below zero is no token: it fills rows up to one length, and nobody sees it.
 
@@ -22,7 +22,7 @@ from .transformer import Stack, TransformerConfig
 
 @dataclass(frozen=True, kw_only=True)
 class TranslatorConfig(TransformerConfig):
-    """The sizes of a translator: so many layers in the encoder, and as many in the decoder.
+    """The sizes of a translator: `layers` counts the blocks of the encoder, and the decoder has as many.
 
     Raises:
         ValueError: as TransformerConfig.
@@ -60,13 +60,24 @@ class Translator(nn.Module):
         return self.logits(self.decode(target, *self.encode(source)))
 
     def encode(self, source):
-        """A source (B, S) as memory (B, S, C), and which of it may be seen, booleans (B, 1, 1, S)."""
+        """A source (B, S) as memory (B, S, C), and which of it may be seen, booleans (B, 1, 1, S).
+
+        Raises:
+            ValueError: more tokens than the context holds, or not of two axes.
+        """
         self._check("source", source, 0)
         mask = (source >= 0)[:, None, None, :]
         return self.encoder.through(self._embedded(source), mask=mask), mask
 
     def decode(self, target, memory, memory_mask, *, cache=None):
-        """What the last norm gives for each token of `target`, (B, T, C); see `encode` and `new_cache`."""
+        """What the last norm gives for each token of `target` (B, T), (B, T, C); for the rest see `encode`.
+
+        Args:
+            cache: of `new_cache`: `target` goes on where those before ended, and is added to it.
+
+        Raises:
+            ValueError: more tokens than the context holds, or not of two axes.
+        """
         self._check("target", target, cache.length if cache else 0)
         return self.decoder.through(
             self._embedded(target), memory, memory_mask=memory_mask, causal=True, cache=cache
@@ -82,8 +93,13 @@ class Translator(nn.Module):
         Args:
             source: integers (B, S), filled up with numbers below 0.
             target: integers (B, T + 1), the start, a sentence and its end, filled up with -100. The start is
-                given, not guessed. While training, labels are smoothed as the configuration says (section
-                5.4).
+                given, not guessed.
+            reduction: "mean" over the targets that count, "sum", or "none".
+
+        While training, labels are smoothed as the configuration says (section 5.4).
+
+        Raises:
+            ValueError: as for `forward`.
         """
         smoothing = self.config.label_smoothing if self.training else 0.0
         logits = self(source, target[:, :-1])
@@ -94,12 +110,16 @@ class Translator(nn.Module):
         return Cache(self.config.layers, tokens, sources)
 
     def _embedded(self, tokens):
-        """(B, T) -> (B, T, C), times sqrt(C), so that rows of the matrix may be short for the guess (3.4)."""
+        """(B, T) -> (B, T, C), times sqrt(C) (section 3.4).
+
+        A row of the matrix has about length 1, which suits a guess; its numbers become as large as sines.
+        """
         return self.wte(ops.maximum(tokens, 0)) * math.sqrt(self.config.width)
 
     def _check(self, what, tokens, start):
         if len(tokens.shape) != 2 or start + tokens.shape[1] > self.config.context:
             raise ValueError(
-                f"Translator: expected a {what} of shape (B, T) with at most {self.config.context} tokens in "
-                f"a row, got {tuple(tokens.shape)} after {start}; shorten it, or train with a larger context"
+                f"Translator: expected a {what} of two axes with at most {self.config.context} tokens in a "
+                f"row, got {tuple(tokens.shape)} after {start} tokens; shorten it, or train with a larger "
+                "context"
             )

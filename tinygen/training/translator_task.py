@@ -13,7 +13,7 @@ from ..autograd import no_grad
 from ..autograd.modes import observing
 from ..configuration import check, option
 from ..durable import write
-from ..metrics import bleu
+from ..metrics.bleu import bleu, require
 from ..models import AttentionMaps, BeamConfig, Translator, TranslatorConfig, beam_search, guesses
 from .gpt_task import TOKENIZER, TOKENIZERS, TextConfig, saved_tokenizer, tokenizer_of
 from .look import Look, Looking, Map, chosen, labels
@@ -23,8 +23,12 @@ from .task import Player, means
 
 EXAMPLES = "examples.json"
 START, END = "<s>", "</s>"
-SHOWN, SCORED, TOGETHER = 10, 200, 50  # pairs: in samples, for BLEU while training, in one search
-TINY = {  # Transformer-Tiny of Wu et al., Good for misconceived reasons (2021), for Multi30k
+SHOWN = 10  # pairs that samples show
+SCORED = 200  # test pairs that are translated at each evaluation of a training, which so costs seconds
+TOGETHER = 50  # sentences in one search or evaluation
+# Sizes, dropout, smoothing, batch and lr are those of Transformer-Tiny for Multi30k (Wu et al., Good for
+# misconceived reasons, 2021), which had up to 8,000 steps and then the mean of 10 checkpoints.
+TINY = {
     "layers": 4,
     "heads": 4,
     "width": 128,
@@ -125,14 +129,13 @@ class TranslatorTask:
         self.players = (
             Player("model", model, self.loss, weight=lambda batch: int((batch[1][:, 1:] >= 0).sum())),
         )
-        self.remarks = ()
+        self.remarks = []
 
     @staticmethod
     def load(source, settings, files=None):
+        require()  # if its library is missing, that is told before anything is trained
         config = from_settings(TranslationConfig, settings)
         splits = dict(zip(("train", "test"), data.load_pairs(source)))
-        if source == "multi30k":
-            splits["validation"] = data.multi30k(split="validation")
         splits = {name: config.sides(pairs) for name, pairs in splits.items()}
         tokenizer = tokenizer_of(files) if files else config.trained(splits)
         start, end = tokenizer.specials[START], tokenizer.specials[END]
@@ -166,11 +169,12 @@ class TranslatorTask:
         """Any pairs will do: they are read with the tokenizer that the model was trained with."""
 
     def set_data(self, arrays, config):
-        self.splits = {}
-        for name in ("train", "validation", "test"):
-            if f"{name}_source" in arrays:
-                self.splits[name] = self._fitting(name, arrays[f"{name}_source"], arrays[f"{name}_target"])
-        source, target = self.splits["train"]
+        self.train, self.test = (
+            self._fitting(name, arrays[f"{name}_source"], arrays[f"{name}_target"])
+            for name in ("train", "test")
+        )
+        self.missing = len(arrays["test_source"]) - len(self.test[0])
+        source, target = self.train
         lengths = np.stack([(side >= 0).sum(axis=1) for side in (source, target)], axis=1)
         self.batches = data.BatchesByLength(
             lengths, tokens=config.batch, rng=lambda epoch: stream(config.seed, "order", epoch)
@@ -178,9 +182,18 @@ class TranslatorTask:
         self.steps_per_epoch = len(self.batches)
 
     def _fitting(self, name, source, target):
-        """The pairs that the model can read at once; the others are left out, and that is told."""
+        """The pairs that the model can read at once; the others are left out, and that is told.
+
+        Raises:
+            ValueError: none is left.
+        """
         context = self.model.config.context
         fits = ((source >= 0).sum(axis=1) <= context) & ((target >= 0).sum(axis=1) <= context + 1)
+        if not fits.any():
+            raise ValueError(
+                f"pairs ({name}): expected some of at most {context} tokens, the context, got none; choose a "
+                "larger context"
+            )
         if not fits.all():
             warnings.warn(
                 f"{(~fits).sum():,} of {len(fits):,} pairs ({name}) are longer than the context, {context} "
@@ -191,23 +204,23 @@ class TranslatorTask:
 
     def batch(self, step):
         rows = self.batches.at(step)
-        return tuple(data.cropped(side[rows]) for side in self.splits["train"])
+        return tuple(data.cropped(side[rows]) for side in self.train)
 
     def loss(self, batch, rng):
         return self.model.loss(*batch), {}
 
     def evaluate(self, rng):
-        """While training: on the validation set where there is one; BLEU and the share of exact translations
-        by taking the likeliest token each time, of the first 200 pairs."""
-        split = "validation" if "validation" in self.splits else "test"
-        return self._measured(split, rng, BeamConfig(beams=1, length_penalty=0.0), SCORED)
+        """While training: BLEU and the share of exact translations are of the first 200 test pairs, to which
+        the likeliest token is taken each time; the loss is of all.
+        """
+        return self._measured(rng, BeamConfig(beams=1, length_penalty=0.0), SCORED)
 
     def measure(self, rng):
         """On the whole test set, by beam search."""
-        return self._measured("test", rng, BeamConfig(), None)
+        return self._measured(rng, BeamConfig(), None)
 
-    def _measured(self, split, rng, search, count):
-        source, target = self.splits[split]
+    def _measured(self, rng, search, count):
+        source, target = self.test
         order = np.argsort((target >= 0).sum(axis=1), kind="stable")
         batches = (
             tuple(data.cropped(side[rows]) for side in (source, target))
@@ -216,10 +229,14 @@ class TranslatorTask:
         loss = means(self.players[0], batches, rng)["loss"]
         references = [self._text(row) for row in target[:count]]
         translations = self._translations(source[:count], search)
-        found = {"loss": loss, "perplexity": math.exp(loss)}
+        found, self.remarks = {"loss": loss, "perplexity": math.exp(loss)}, []
+        if self.config.reverse:
+            self.remarks.append("from the second text of each pair into the first")
+        if self.missing:
+            self.remarks.append(f"without {self.missing:,} pairs that are longer than the context")
         if any(len(text.split()) >= 4 for text in references):  # BLEU counts runs of up to four words
             found["bleu"], signature = bleu(translations, references, lower=self.config.lower)
-            self.remarks = (f"BLEU: {signature}, beam {search.beams}",)
+            self.remarks.append(f"BLEU: {signature}, beam {search.beams}")
         found["exact"] = float(np.mean([t == r for t, r in zip(translations, references)]))
         return found
 
@@ -235,20 +252,26 @@ class TranslatorTask:
     def _tokens(self, text):
         tokens = self.tokenizer.encode(text.lower() if self.config.lower else text)
         if not 1 <= len(tokens) <= self.model.config.context:
+            fix = "give one sentence at a time" if len(tokens) else "write something"
             raise ValueError(
                 f"text: expected 1 to {self.model.config.context} tokens, got {len(tokens)} in "
-                f"{text[:40]!r}; give one sentence at a time"
+                f"{text[:40]!r}; {fix}"
             )
         return tokens
+
+    def _search(self, source, search):
+        """The best translation of each row of `source`, (B, S): tuples of tokens."""
+        # Hardly any is longer than twice its source; a model that finds no end is stopped there.
+        limits = np.minimum(10 + 2 * (source >= 0).sum(axis=1), self.model.config.context)
+        found = beam_search(self.model, source, start=self.start, end=self.end, search=search, limit=limits)
+        return [best[0].tokens for best in found]
 
     def _translations(self, source, search):
         """The best translation of each row of `source`, those of about one length together."""
         lengths, texts = (source >= 0).sum(axis=1), {}
         for (rows,) in data.in_order(np.argsort(lengths, kind="stable"), size=TOGETHER):
-            some = data.cropped(source[rows])
-            limit = min(self.model.config.context, 10 + 2 * some.shape[1])
-            found = beam_search(self.model, some, start=self.start, end=self.end, search=search, limit=limit)
-            texts |= {row: self.tokenizer.decode(best[0].tokens) for row, best in zip(rows.tolist(), found)}
+            found = self._search(data.cropped(source[rows]), search)
+            texts |= {row: self.tokenizer.decode(tokens) for row, tokens in zip(rows.tolist(), found)}
         return [texts[row] for row in range(len(source))]
 
     def _text(self, target):
@@ -259,12 +282,14 @@ class TranslatorTask:
         return self.sample(path, BeamConfig(), rng=rng)
 
     def sample(self, path, options, *, rng):
-        """Write translations of ten pairs of the test set, each below its source and its reference."""
-        found = self.translated([source for source, _ in self.examples], options)
-        lines = [
-            f"source:      {source}\nreference:   {reference}\ntranslation: {text}\n"
-            for (source, reference), text in zip(self.examples, found)
-        ]
+        """Write translations of the first ten test pairs, each below its source and its reference."""
+        lines = []
+        for source, reference in self.examples:
+            try:
+                (text,) = self.translated([source], options)
+            except ValueError as error:  # a text that is too long is no reason to stop a training
+                text = f"({error})"
+            lines.append(f"source:      {source}\nreference:   {reference}\ntranslation: {text}\n")
         path = path.with_name(f"{path.name}.txt")
         write(path, "\n".join(lines).encode())
         return path
@@ -273,15 +298,13 @@ class TranslatorTask:
         return self.samples(run.path("samples"), rng)
 
     def look(self, options, *, rng):
-        """Where tokens look in a translation, and how sure the model is of each that it writes: a Look.
+        """Where tokens of a translation look, or of its source, and how sure the model is of each: a Look.
 
         Raises:
             ValueError: as of `translated`; or a layer that is not there.
         """
         source = self._tokens(self.examples[0][0] if options.text is None else options.text)[None]
-        limit = min(self.model.config.context, 10 + 2 * source.shape[1])
-        search = {"start": self.start, "end": self.end, "search": BeamConfig(), "limit": limit}
-        target = np.array([[self.start, *beam_search(self.model, source, **search)[0][0].tokens, self.end]])
+        target = np.array([[self.start, *self._search(source, BeamConfig())[0], self.end]])
         with no_grad(), observing(seen := AttentionMaps()):
             logits = self.model(source, target[:, :-1]).numpy()[0]
         told, read = guesses(logits, target[0, 1:]), labels(self.tokenizer, source[0])
