@@ -7,7 +7,7 @@
 Each weight is read once, for one multiplication and addition a text: 24 C^2 operations on 48 C^2 bytes of
 weights (F = 4 C), and 4 S C on 8 S C bytes of keys and values. So from memory a token comes no faster than
 the weights do. And where they lie in a cache calls take the time: a block is 16 operations, each of 2 to 12
-us, around 16 us of work for a width of 128. So this is one kernel.
+us, around 21 us of work for a width of 128. So this is one kernel, and the end, norm and logits, another.
 
 All its products are `linear_rows` of matvec.py; scores are the keys times a query, with the mask for a bias.
 
