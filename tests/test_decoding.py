@@ -230,3 +230,33 @@ def test_the_likeliest_tokens_are_the_same(form, served):
             texts.append(np.array(list(itertools.islice(written, 40))))
     np.testing.assert_array_equal(*texts)
     assert len(served) > 40 and all(served)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("form", FORMS)
+def test_the_next_logits_are_the_last_of_all(form, dtype, monkeypatch):
+    """From the kernel, and where it declines: a gradient, more than 8 texts, the reference in use."""
+    model, row, served = made(dtype, **FORMS[form]), tokens(), []
+    fast = kernels._IMPLEMENTATIONS["numba"]
+    end = fast.norm_linear
+
+    def watched(*args):
+        out = end(*args)
+        served.append(out is not NotImplemented)
+        return out
+
+    monkeypatch.setattr(fast, "norm_linear", watched)
+    with no_grad(), kernels.use("reference"):
+        right = model(row).numpy()[:, -1]
+        plain = model.next_logits(row).numpy()
+    assert served == []
+    with kernels.use("numba"):
+        recorded = model.next_logits(row)
+        assert served == [] and recorded.node is not None
+        with no_grad():
+            mine = model.next_logits(row).numpy()
+            many = model.next_logits(np.tile(row, (5, 1))).numpy()
+    assert served == [True, False] and mine.dtype == dtype
+    near = {"rtol": NEAR[dtype], "atol": NEAR[dtype] * np.abs(right).max()}
+    for found in (mine, plain, recorded.numpy(), many[:2], many[8:]):
+        np.testing.assert_allclose(found, right, **near)

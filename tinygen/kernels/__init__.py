@@ -29,7 +29,7 @@ _COMPILED = {
         "fused_attention": "attention attention_backward self_attention self_attention_backward",
         "convolution": "convolve convolve_image convolve_kernel",
         "gemm": "matmul",
-        "decoding": "block_step",
+        "decoding": "block_step norm_linear",
         "indexing": "scatter_add",
         "optimizer": "adam sums_of_squares",
         "rows": "softmax softmax_backward log_softmax log_softmax_backward "

@@ -7,7 +7,7 @@
 Each weight is read once, for one multiplication and addition a text: 24 C^2 operations on 48 C^2 bytes of
 weights (F = 4 C), and 4 S C on 8 S C bytes of keys and values. So from memory a token comes no faster than
 the weights do. And where they lie in a cache calls take the time: a block is 16 operations, each of 2 to 12
-us, around 16 us of work for a width of 128. So this is one kernel.
+us, around 21 us of work for a width of 128. So this is one kernel, and the end, norm and logits, another.
 
 All its products are `linear_rows` of matvec.py; scores are the keys times a query, with the mask for a bias.
 
@@ -30,20 +30,18 @@ ACTIVATIONS = {"gelu": 0, "gelu-tanh": 1, "relu": 2, "swiglu": 3}
 _gelu, _gelu_tanh, _relu, _silu = [scalar(f.__wrapped__) for f in (gelu_exact, gelu_tanh, relu, silu)]
 
 
-def block_step(x, keys, values, place, block, turn, mask):
+def block_step(x, values, place, block, turn, mask):
     """As autograd/ops/decoding.py says."""
     if block.ready is None:
         block.ready = _checked(block)
-    if block.ready is NotImplemented or len(x) > MOST or not suits(x, keys, values, block.ready[0]):
+    if block.ready is NotImplemented or len(x) > MOST or not suits(x, values):
         return NotImplemented
-    if not (keys.flags.c_contiguous and values.flags.c_contiguous):
-        return NotImplemented
-    x = np.ascontiguousarray(x)
     cos, sin = turn or (or_zeros(None, 0, x.dtype),) * 2
-    mask = or_zeros(mask, place + 1, x.dtype).reshape(-1, place + 1)
+    mask = or_zeros(mask, values.shape[2], x.dtype)  # the same zeros for every token, whatever its place
+    mask = mask.reshape(-1, mask.shape[-1])
     work = len(x) * (block.size + 2 * x.shape[1] * place) / PRODUCTS / LAUNCHES
-    out = np.empty_like(x)
-    _block_step(x, *block.ready, cos, sin, mask, place, keys, values, out, work=work)
+    out = np.empty(x.shape, x.dtype)
+    _block_step(np.ascontiguousarray(x), *block.ready, cos, sin, mask, place, out, work=work)
     return out
 
 
@@ -52,9 +50,39 @@ def _checked(block):
     given = block.arrays
     if not suits(*given) or not all([array is None or array.flags.c_contiguous for array in given]):
         return NotImplemented
-    pairs = zip(given[::2], given[1::2])
+    *layers, keys, values = given
+    pairs = zip(layers[::2], layers[1::2])
     arrays = [array for w, bias in pairs for array in (w, or_zeros(bias, len(w), w.dtype))]
-    return *arrays, block.eps, block.centred, block.post_norm, ACTIVATIONS[block.activation]
+    return *arrays, block.eps, block.centred, block.post_norm, ACTIVATIONS[block.activation], keys, values
+
+
+def norm_linear(x, matrix, weight, bias, eps, centred):
+    """As autograd/ops/decoding.py says."""
+    if len(x) > MOST or not suits(x, matrix, weight, bias) or not matrix.flags.c_contiguous:
+        return NotImplemented
+    out = np.empty((len(x), len(matrix)), x.dtype)
+    zeros = or_zeros(None, len(matrix), x.dtype)
+    weight, bias = np.ascontiguousarray(weight), or_zeros(bias, len(weight), x.dtype)
+    work = len(x) * matrix.size / PRODUCTS
+    _norm_linear(np.ascontiguousarray(x), weight, bias, eps, centred, matrix, zeros, out, work=work)
+    return out
+
+
+@kernel
+def _norm_linear(
+    x: ReadsRows[2],
+    weight: ReadsRows[1],
+    bias: ReadsRows[1],
+    eps: Scalar,
+    centred: Flag,
+    matrix: ReadsRows[2],
+    zeros: ReadsRows[1],
+    out: WritesRows[2],
+):
+    given = np.empty_like(x)
+    enter(x, weight, bias, eps, centred, False, given)
+    for task in prange((len(matrix) + TASK - 1) // TASK):
+        linear_rows(matrix, zeros, given, task * TASK, (task + 1) * TASK, False, out)
 
 
 @kernel
@@ -76,12 +104,12 @@ def _block_step(
     centred: Flag,
     post_norm: Flag,
     activation: Size,
+    keys: WritesRows[4],
+    values: WritesRows[4],
     cos: ReadsRows[1],
     sin: ReadsRows[1],
     mask: ReadsRows[2],
     place: Size,
-    keys: WritesRows[4],
-    values: WritesRows[4],
     out: WritesRows[2],
 ):
     batch, width, hidden = len(x), x.shape[1], w_2.shape[1]

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from .. import nn
 from ..autograd import ops
+from ..autograd.ops.decoding import norm_linear
 from .cache import Cache
 from .transformer import Stack, TransformerConfig
 
@@ -55,15 +56,28 @@ class GPT(Stack):
         """
         return self.logits(self.hidden(tokens, cache=cache))
 
+    def next_logits(self, tokens, *, cache=None):
+        """The last of the logits, (B, V), without the others; arguments and errors as for `forward`."""
+        x = self._up_to_last_norm(tokens, cache)[:, -1]
+        norm, head = self.ln_f, self.wte if self.config.tied else self.lm_head
+        if isinstance(head, nn.LoRA):  # more than its weight
+            return self.logits(norm(x))
+        bias, centred = getattr(norm, "bias", None), isinstance(norm, nn.LayerNorm)
+        out = norm_linear(x, norm.weight, bias, head.weight, eps=norm.eps, centred=centred)
+        return out if out is not NotImplemented else self.logits(norm(x))
+
     def hidden(self, tokens, *, cache=None):
         """What the last norm gives for each of `tokens`, (B, T, C); arguments and errors as for `forward`."""
+        return self.ln_f(self._up_to_last_norm(tokens, cache))
+
+    def _up_to_last_norm(self, tokens, cache):
         start = cache.length if cache else 0
         if len(tokens.shape) != 2 or start + tokens.shape[1] > self.config.context:
             raise ValueError(
                 f"GPT: expected tokens (B, T) with at most {self.config.context} of them in a row, got "
                 f"{tuple(tokens.shape)} after {start}; give the last ones only"
             )
-        return self.through(self.wte(tokens), causal=True, cache=cache)
+        return self.blocks(self.wte(tokens), causal=True, cache=cache)
 
     def logits(self, hidden):
         """(..., C) -> (..., V)."""

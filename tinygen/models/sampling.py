@@ -69,7 +69,8 @@ def probabilities(logits, config, *, written=()):
         return np.eye(1, len(logits), int(logits.argmax()))[0]
     p = np.exp((logits - logits.max()) / config.temperature)
     p /= p.sum()
-    order = np.argsort(-p, kind="stable")  # the likeliest first, of equals the first
+    if config.top_k is not None or config.top_p is not None:
+        order = np.argsort(-p, kind="stable")  # the likeliest first, of equals the first
     if config.top_k is not None:
         p[order[config.top_k :]] = 0
         p /= p.sum()
@@ -87,6 +88,16 @@ def draw(p, rng):
     """A token drawn from the distribution `p`, float64 (V,), by one random number."""
     stretch = np.cumsum(p)
     return int(np.searchsorted(stretch, rng.random() * stretch[-1], side="right"))
+
+
+def choose(logits, config, rng, *, written=()):
+    """The next token, an integer: the likeliest, without a random number, or one that is drawn by one.
+
+    Arguments as for `probabilities`.
+    """
+    if config.temperature == 0 and config.repetition_penalty == 1:
+        return int(logits.argmax())
+    return draw(probabilities(logits, config, written=written), rng)
 
 
 def window(count, context):
@@ -107,7 +118,7 @@ def generate(model, prompt, *, sampling, rngs, cached=True):
     get alone.
 
     Args:
-        model: a GPT in evaluation mode, or what has its `config.context`, `new_cache` and call.
+        model: a GPT in evaluation mode, or what has its `config.context`, `new_cache` and `next_logits`.
         prompt: integers (B, T), at least one of them.
         sampling: a SamplingConfig.
         rngs: B np.random.Generators.
@@ -122,21 +133,17 @@ def generate(model, prompt, *, sampling, rngs, cached=True):
             f"generate: expected a prompt (B, T) with T of at least 1, and B generators, got {tokens.shape} "
             f"and {len(rngs)}; begin with a token that stands for the start"
         )
-    cache, start = None, -1
+    texts, cache, start = tokens.tolist(), None, -1
     while True:
-        now = window(tokens.shape[1], model.config.context)
-        if cached and now == start:
-            new = tokens[:, -1:]
-        else:
-            cache, start, new = model.new_cache() if cached else None, now, tokens[:, now:]
-        hidden = model.hidden(new, cache=cache)
-        logits = model.logits(hidden[:, -1]).numpy()
-        chosen = [
-            draw(probabilities(row, sampling, written=seen), rng)
-            for row, seen, rng in zip(logits, tokens, rngs)
-        ]
-        tokens = np.concatenate([tokens, np.array(chosen, np.int64)[:, None]], axis=1)
-        yield tokens[:, -1]
+        now = window(len(texts[0]), model.config.context)
+        first = len(texts[0]) - 1  # what the cache does not hold
+        if not cached or now != start:
+            cache, start, first = model.new_cache() if cached else None, now, now
+        new = np.array([text[first:] for text in texts])
+        logits = model.next_logits(new, cache=cache).numpy()
+        for row, text, rng in zip(logits, texts, rngs):
+            text.append(choose(row, sampling, rng, written=text))
+        yield np.array([text[-1] for text in texts])
 
 
 @no_grad()

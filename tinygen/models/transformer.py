@@ -18,8 +18,6 @@ import functools
 import math
 from dataclasses import dataclass
 
-import numpy as np
-
 from .. import nn
 from ..autograd import ops
 from ..autograd.ops.arithmetic import raw
@@ -227,7 +225,10 @@ class Block(nn.Module):
         layers = self.ln_1, self.attn.c_attn, self.attn.c_proj, self.ln_2, self.mlp.c_fc, self.mlp.c_proj
         if any(isinstance(layer, nn.LoRA) for layer in layers):  # more than its weight
             return NotImplemented
+        batch, _, width = x.shape
+        room = cache.room(batch, self.attn.heads, 1, width // self.attn.heads, x.dtype)
         arrays = [raw(part) for layer in layers for part in (layer.weight, getattr(layer, "bias", None))]
+        arrays += room
         if cache.block is None or not cache.block.has(arrays):
             cache.block = BlockArrays(
                 arrays,
@@ -236,9 +237,7 @@ class Block(nn.Module):
                 post_norm=self.post_norm,
                 activation=self.mlp.activation,
             )
-        batch, _, width = x.shape
-        keys, values = cache.room(batch, self.attn.heads, 1, width // self.attn.heads, x.dtype)
-        out = block_step(x, keys, values, cache.length, cache.block, turn=turn, mask=mask)
+        out = block_step(x, cache.length, cache.block, turn=turn, mask=mask)
         if out is not NotImplemented:
             cache.length += 1
         return out
@@ -273,7 +272,11 @@ class Stack(nn.Module):
         self.h = [Block(config, rng=rng, crossed=crossed) for _ in range(config.layers)]
         self.ln_f = norm(config)
 
-    def through(self, x, memory=None, *, mask=None, memory_mask=None, causal=False, cache=None):
+    def through(self, x, memory=None, **options):
+        """`blocks`, and the last norm."""
+        return self.ln_f(self.blocks(x, memory, **options))
+
+    def blocks(self, x, memory=None, *, mask=None, memory_mask=None, causal=False, cache=None):
         """Tokens as vectors, (B, T, C), and a memory (B, S, C) if there is one -> (B, T, C).
 
         Args:
@@ -285,7 +288,7 @@ class Stack(nn.Module):
         start, count = cache.length if cache else 0, x.shape[1]
         turn = None
         if self.config.positions == "learned":
-            x = x + self.wpe(np.arange(start, start + count))
+            x = x + self.wpe.weight[start : start + count]
         elif self.config.positions == "sinusoidal":
             x = x + self._places[start : start + count].astype(x.dtype)
         elif self.config.positions == "rotary":
@@ -297,4 +300,4 @@ class Stack(nn.Module):
         for i, block in enumerate(self.h):
             own = cache and cache.blocks[i]
             x = block(x, memory, mask=mask, memory_mask=memory_mask, causal=causal, turn=turn, cache=own)
-        return self.ln_f(x)
+        return x

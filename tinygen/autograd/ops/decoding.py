@@ -1,7 +1,7 @@
-"""A block of a Transformer for the next token of a text that is being written: nothing is recorded.
+"""A Transformer's block, and its end, for the next token of a text that is being written, unrecorded.
 
-This is no primitive, for it has no derivative and writes into what it is given. Its definition are the lines
-of Block in models/transformer.py, which run wherever this declines.
+These are no primitives, for they have no derivatives, and the block writes into what it is given. Their
+definitions are the lines of models/transformer.py and gpt.py, which run wherever these decline.
 """
 
 import operator
@@ -11,7 +11,7 @@ from ..engine import wrap
 from ..modes import current_mode
 from .arithmetic import raw
 
-_kernel = accelerated(lambda *_: NotImplemented, "block_step")
+_block, _end = [accelerated(lambda *_: NotImplemented, name) for name in ("block_step", "norm_linear")]
 
 
 class BlockArrays:
@@ -19,7 +19,8 @@ class BlockArrays:
 
     Args:
         arrays: weight, then bias or None, of the first norm; of W^Q, W^K, W^V in one; of W^O; of the second
-            norm; of W_1 and of W_2. With swiglu, W_1 is the gate's matrix above the other.
+            norm; of W_1 and of W_2. With swiglu, W_1 is the gate's matrix above the other. Then the keys and
+            the values of the text, (B, H, capacity, D).
         eps, centred: of the norms; centred is LayerNorm, else RMSNorm.
         post_norm: norms stand after the sums.
         activation: "gelu", "gelu-tanh", "relu" or "swiglu".
@@ -28,7 +29,7 @@ class BlockArrays:
     def __init__(self, arrays, *, eps, centred, post_norm, activation):
         self.arrays, self.eps, self.centred = arrays, eps, centred
         self.post_norm, self.activation = post_norm, activation
-        self.size = sum([array.size for array in arrays if array is not None])
+        self.size = sum([array.size for array in arrays[:-2] if array is not None])
         self.ready = None
 
     def has(self, arrays):
@@ -36,12 +37,12 @@ class BlockArrays:
         return all(map(operator.is_, self.arrays, arrays))
 
 
-def block_step(x, keys, values, place, block, *, turn=None, mask=None):
+def block_step(x, place, block, *, turn=None, mask=None):
     """The block's result (B, 1, C) for one token of each text; its key and value are added to the others.
 
     Args:
         x: (B, 1, C), a Tensor or an array.
-        keys, values: arrays (B, H, capacity, D), written at `place`; S = place + 1 of them are seen.
+        place: of the token: where keys and values are written; S = place + 1 of them are seen.
         block: a BlockArrays.
         turn: (cos, sin) of the rotary angles of this place, arrays (D / 2,).
         mask: numbers (H, 1, S) that are added to the scores.
@@ -52,7 +53,23 @@ def block_step(x, keys, values, place, block, *, turn=None, mask=None):
         that calls do not matter, or the reference kernels are in use.
     """
     mode = current_mode()
-    if mode.recording or mode.observers or mask is not None and mask.shape != (keys.shape[1], 1, place + 1):
+    heads = block.arrays[-1].shape[1]
+    if mode.recording or mode.observers or mask is not None and mask.shape != (heads, 1, place + 1):
         return NotImplemented
-    out = _kernel(raw(x)[:, 0], keys, values, place, block, turn, raw(mask))
+    out = _block(raw(x)[:, 0], block.arrays[-1], place, block, turn, raw(mask))
     return out if out is NotImplemented else wrap(out[:, None])
+
+
+def norm_linear(x, weight, bias, matrix, *, eps, centred):
+    """norm(x) W^T, (B, V), of x (B, C): the logits. NotImplemented as for `block_step`.
+
+    Args:
+        weight, bias: of the norm, (C,); bias may be None.
+        matrix: W, (V, C).
+        eps, centred: as for BlockArrays.
+    """
+    mode = current_mode()
+    if mode.recording or mode.observers:
+        return NotImplemented
+    out = _end(raw(x), raw(matrix), raw(weight), raw(bias), eps, centred)
+    return out if out is NotImplemented else wrap(out)
