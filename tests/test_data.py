@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tinygen import data
+from tinygen.data.digits import INK
 from tinygen.extras import MissingLibrary
 
 
@@ -57,6 +58,18 @@ def test_the_splits_of_digits_divide_the_whole_set_and_stay_the_same():
 def test_a_shuffled_split_holds_every_digit_in_its_share():
     pytest.importorskip("sklearn")
     assert np.bincount(data.digits(split="test")[1]).min() >= 20  # 29.7 of each expected
+
+
+def test_drawn_digits_are_the_same_digits_as_text():
+    for split in ("train", "test"):
+        images, labels = data.digits(split=split)
+        blocks = data.drawn_digits(split=split).removesuffix("\n\n").split("\n\n")
+        assert [int(block[0]) for block in blocks] == labels.tolist()
+        read = [[INK.index(c) for c in line] for block in blocks for line in block.split("\n")[1:]]
+        assert np.array_equal(np.array(read).reshape(-1, 8, 8) / 16, images)
+    assert len(set(INK)) == 17
+    with pytest.raises(ValueError, match="drawn_digits: expected split"):
+        data.drawn_digits(split="all")
 
 
 @pytest.mark.parametrize("load", [data.digits, data.mnist])

@@ -217,7 +217,7 @@ def _train(argv):
 
 
 def _finetune(argv):
-    folder = next((word for word in argv if Path(word, "config.json").is_file()), None)  # as in _sample
+    folder = next((word for word in argv if Path(word, "config.json").is_file()), None)  # in any order
     with _mistakes():
         saved = session.rebuilt(Run.open(folder))[1] if folder else {}
         configs, more = finetuning_options(saved.get("model", "gpt"))

@@ -18,7 +18,7 @@ from .catalogue import (
     load_points,
     load_text,
 )
-from .digits import digits
+from .digits import digits, drawn_digits
 from .files import read_bytes, read_pairs, read_text
 from .gaussians import grid, ring
 from .gpt2_files import read_gpt2, write_gpt2
@@ -47,6 +47,7 @@ __all__ = [
     "copying",
     "cropped",
     "digits",
+    "drawn_digits",
     "grid",
     "in_order",
     "load_bytes",

@@ -10,7 +10,7 @@ once, of a name or of a path. A tenth of a file that knows no splits is for the 
 in ten, of text and bytes the end.
 """
 
-from .digits import digits
+from .digits import digits, drawn_digits
 from .files import byte_array, read_bytes, read_pairs, read_text
 from .gaussians import grid, ring
 from .images import read_images
@@ -23,7 +23,12 @@ from .sprites import sprites
 
 IMAGES = {"digits": digits, "mnist": mnist, "sprites": sprites}
 POINTS = {"ring": ring, "grid": grid}
-TEXTS = {"tinyshakespeare": tinyshakespeare, "python-docs": python_docs, "python-source": python_source}
+TEXTS = {
+    "tinyshakespeare": tinyshakespeare,
+    "python-docs": python_docs,
+    "python-source": python_source,
+    "drawn-digits": drawn_digits,
+}
 PAIRS = {
     "number-words": number_words,
     "addition": addition,

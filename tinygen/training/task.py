@@ -30,6 +30,7 @@ and for the command line (session.py, cli.py), whose class it is made of, beside
     sampling                the dataclass of how it samples
     sample(path, options, rng=)       writes what the model makes into a file, whose path it returns
     final_samples(run, rng)           the picture of the end, as the path of its file
+    translated(texts, search)         translations of a list of texts; only a translator has it
     looking                 the dataclass of what `look` is asked for; None for a model without attention
     look(options, rng=)     what one sees inside the model while it reads a text: a Look, see look.py
 """
