@@ -4,10 +4,15 @@ And how many threads kernels may run on: more than one, whatever the machine, to
 """
 
 import os
+import signal
 
 from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("NUMBA_NUM_THREADS", "3")  # Numba reads it when it is imported
+
+# A job in the background of a shell ignores Ctrl-C, and so would the tests that press it, for ever.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No deadline anywhere: the first call of a kernel may compile it. No word of slow draws: machines differ.
 settings.register_profile("base", deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None)

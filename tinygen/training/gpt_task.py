@@ -100,7 +100,7 @@ class GPTTask:
         "tinyshakespeare": NANOGPT,
         "python-docs": {**NANOGPT, "tokenizer": "bpe"},
         "python-source": {**NANOGPT, "tokenizer": "bpe"},
-        "drawn-digits": {**NANOGPT, "context": 75, "dropout": 0.2},  # as much as one of them
+        "drawn-digits": {**NANOGPT, "context": 150, "dropout": 0.2},  # two of them
     }
     by_path: ClassVar = NANOGPT
     monitor, unit = "loss", "nats a token"
