@@ -217,7 +217,7 @@ def _train(argv):
 
 
 def _finetune(argv):
-    folder = next((word for word in argv if Path(word, "config.json").is_file()), None)  # in any order
+    folder = _run_among(argv)
     with _mistakes():
         saved = session.rebuilt(Run.open(folder))[1] if folder else {}
         configs, more = finetuning_options(saved.get("model", "gpt"))
@@ -313,13 +313,18 @@ def _translate(argv):
     return 0
 
 
+def _run_among(argv):
+    """The first argument that is a run folder, before it is known which options there are; or None."""
+    return next((word for word in argv if Path(word, "config.json").is_file()), None)
+
+
 def _run_and_recipe(command, argv, common, own):
     """The run folder in `argv`, its model's task, and the options given.
 
     They are those of the dataclass `common` and, as only the run can tell, of the one that the task has under
     the name `own`.
     """
-    folder = next((word for word in argv if Path(word, "config.json").is_file()), None)  # in any order
+    folder = _run_among(argv)
     with _mistakes():
         recipe = type(session.rebuilt(Run.open(folder))[0]) if folder else None
     configs = (common, *filter(None, [getattr(recipe, own, None)]))

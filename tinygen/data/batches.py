@@ -38,13 +38,22 @@ class Minibatches:
         Raises:
             ValueError: a negative step.
         """
-        if step < 0:
-            raise ValueError(f"at: expected a step of at least 0, got {step}; steps count over all epochs")
-        epoch, place = divmod(step, len(self))
+        epoch, place = epoch_and_place(step, len(self))
         if epoch != self.epoch:
             self.epoch, self.order = epoch, self.rng(epoch).permutation(len(self.arrays[0]))
         rows = self.order[place * self.size : (place + 1) * self.size]
         return tuple(array[rows] for array in self.arrays)
+
+
+def epoch_and_place(step, minibatches):
+    """The epoch of a step, and its place there, both from 0, where an epoch has so many minibatches.
+
+    Raises:
+        ValueError: a negative step.
+    """
+    if step < 0:
+        raise ValueError(f"at: expected a step of at least 0, got {step}; steps count over all epochs")
+    return divmod(step, minibatches)
 
 
 def in_order(*arrays, size):

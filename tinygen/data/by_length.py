@@ -5,6 +5,8 @@ Letters: N examples, L lengths that each has (its source's and its target's).
 
 import numpy as np
 
+from .batches import epoch_and_place
+
 PADDING = -100  # what fills rows up: no token, and no target that counts
 
 
@@ -70,9 +72,7 @@ class BatchesByLength:
         Raises:
             ValueError: a negative step.
         """
-        if step < 0:
-            raise ValueError(f"at: expected a step of at least 0, got {step}; steps count over all epochs")
-        epoch, place = divmod(step, len(self))
+        epoch, place = epoch_and_place(step, len(self))
         if epoch != self.epoch:
             rng = self.rng(epoch)
             mixed = rng.permutation(len(self.lengths))

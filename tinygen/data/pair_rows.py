@@ -14,7 +14,7 @@ Letters: N rows, T tokens that are read.
 
 import numpy as np
 
-IGNORE = -100
+from .by_length import PADDING
 
 
 def pair_rows(prompts, answers, *, room):
@@ -26,7 +26,7 @@ def pair_rows(prompts, answers, *, room):
     """
     rows = [np.concatenate([prompt[-room:], answer]) for prompt, answer in zip(prompts, answers)]
     x = np.zeros((len(rows), max(map(len, rows)) - 1), np.int32)
-    y = np.full_like(x, IGNORE)
+    y = np.full_like(x, PADDING)
     for i, (row, answer) in enumerate(zip(rows, answers)):
         x[i, : len(row) - 1] = row[:-1]
         y[i, len(row) - 1 - len(answer) : len(row) - 1] = answer
