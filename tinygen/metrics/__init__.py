@@ -1,5 +1,13 @@
 """Measures of what generative models make, beyond their own losses."""
 
 from .bleu import bleu
+from .likelihood import LogLikelihood, active_units, bits_per_dimension, kl_per_dimension, log_likelihood
 
-__all__ = ["bleu"]
+__all__ = [
+    "LogLikelihood",
+    "active_units",
+    "bits_per_dimension",
+    "bleu",
+    "kl_per_dimension",
+    "log_likelihood",
+]
