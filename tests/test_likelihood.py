@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from tinygen.metrics import active_units, bits_per_dimension, kl_per_dimension, log_likelihood
+from tinygen.metrics import LogLikelihood, active_units, bits_per_dimension, kl_per_dimension, log_likelihood
 
 D, J = 7, 3
 
@@ -113,6 +113,7 @@ def test_the_error_of_the_mean_counts_that_images_differ():
         errors.append(found.standard_error)
         assert found.monte_carlo_error < found.standard_error
     assert abs(np.std(means) / np.sqrt(np.mean(np.square(errors))) - 1) < 3.5 / math.sqrt(2 * 150)
+    assert LogLikelihood(np.array([-3.0, -1.0]), np.ones(2), 5).standard_error == pytest.approx(1)
     assert estimate(PCA(), count=1).standard_error == math.inf
 
 
@@ -139,7 +140,7 @@ def test_blocks_of_any_size_give_the_same_number(at_once):
     np.testing.assert_allclose(parts.effective, whole.effective, rtol=1e-9)
 
 
-def test_an_image_gets_the_same_estimate_however_many_are_measured():
+def test_an_image_gets_the_same_estimate_however_many_follow_it():
     model = PCA()
     np.testing.assert_allclose(estimate(model, count=5).log_p, estimate(model).log_p[:5], rtol=1e-12)
     assert estimate(model, seed=1).log_p[0] != estimate(model).log_p[0]
@@ -209,6 +210,15 @@ def test_samples_of_weight_0_count_as_samples():
     assert found.log_p[0] == pytest.approx(0.0, abs=1e-12)  # (0 + 1 + 0 + 3) / 4
     assert found.effective[0] == pytest.approx(16 / 10)
     assert found.variance[0] == pytest.approx((4 / 1.6 - 1) / 3)
+
+
+def test_no_more_samples_are_effective_than_there_are():
+    """Where weights are alike but for their last digits, rounding would say so."""
+    found = log_likelihood(
+        lambda rows, eps: 1e-9 * eps[..., 0], 500, latent=J, samples=37, at_once=370, rng=generator()
+    )
+    assert (found.effective <= 37).all() and found.effective.min() == pytest.approx(37)
+    assert found.variance.min() >= 0 and found.monte_carlo_error < 1e-8
 
 
 @pytest.mark.parametrize("bad, told", [(np.nan, "nan"), (np.inf, "nan"), (-np.inf, "-inf")])
