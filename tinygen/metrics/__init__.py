@@ -1,13 +1,16 @@
 """Measures of what generative models make, beyond their own losses."""
 
 from .bleu import bleu
+from .disentanglement import Information, information
 from .likelihood import LogLikelihood, active_units, bits_per_dimension, kl_per_dimension, log_likelihood
 
 __all__ = [
+    "Information",
     "LogLikelihood",
     "active_units",
     "bits_per_dimension",
     "bleu",
+    "information",
     "kl_per_dimension",
     "log_likelihood",
 ]
