@@ -1,11 +1,17 @@
 """Log likelihoods by importance sampling, beside a model whose likelihood is known: probabilistic PCA."""
 
+import json
 import math
+import re
 
 import numpy as np
 import pytest
 
+from tinygen.autograd import no_grad
+from tinygen.cli import main
 from tinygen.metrics import LogLikelihood, active_units, bits_per_dimension, kl_per_dimension, log_likelihood
+from tinygen.models import VAE, VAEConfig
+from tinygen.training import Session, progress
 
 D, J = 7, 3
 
@@ -260,22 +266,26 @@ def test_weights_of_another_shape_are_an_error():
 
 def test_bits_of_a_uniform_density_are_those_of_the_levels():
     """A pixel that is any of 256 levels costs 8 bits. Its density on [0, 1] costs 0 nats; 8 is the offset."""
-    assert bits_per_dimension(0.0, 784, levels=256) == 8
-    assert bits_per_dimension(64 * math.log(17), 64) == pytest.approx(bits_per_dimension(0.0, 64, levels=17))
+    assert bits_per_dimension(0.0, 784, log_levels=math.log(256)) == pytest.approx(8)
+    assert bits_per_dimension(64 * math.log(17), 64) == pytest.approx(
+        bits_per_dimension(0.0, 64, log_levels=math.log(17))
+    )
 
 
 def test_the_bound_on_the_levels_is_reached_where_the_density_is_flat_in_each_cell_and_missed_elsewhere():
     levels, p = 4, np.array([0.1, 0.2, 0.3, 0.4])  # of one pixel
     entropy = -(p * np.log2(p)).sum()
     flat = -(p * np.log(p * levels)).sum()  # the density is p L in the cell of each level
-    assert bits_per_dimension(flat, 1, levels=levels) == pytest.approx(entropy)
+    assert bits_per_dimension(flat, 1, log_levels=math.log(levels)) == pytest.approx(entropy)
     u = (np.arange(1000) + 0.5) / 1000  # a density 2u in each cell has the same probabilities
     tilted = -(p * np.log(p * levels)).sum() - np.log(2 * u).mean()
-    assert bits_per_dimension(tilted, 1, levels=levels) > entropy + 0.4
+    assert bits_per_dimension(tilted, 1, log_levels=math.log(levels)) > entropy + 0.4
 
 
 def test_bits_of_several_images():
-    np.testing.assert_allclose(bits_per_dimension(np.array([math.log(2), 0.0]) * 8, 4, levels=2), [3, 1])
+    np.testing.assert_allclose(
+        bits_per_dimension(np.array([math.log(2), 0.0]) * 8, 4, log_levels=math.log(2)), [3, 1]
+    )
 
 
 # codes
@@ -295,3 +305,108 @@ def test_kl_per_dimension_is_the_formula_and_0_for_the_prior():
     np.testing.assert_allclose(found, expected, rtol=1e-6)
     with pytest.raises(ValueError, match="kl_standard_normal: expected two equal shapes"):
         kl_per_dimension(mu, log_var[:1])
+
+
+# of a VAE
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "logistic", "gaussian", "continuous-bernoulli"])
+def test_the_estimate_of_a_vae_is_the_integral_over_its_code(likelihood):
+    """With one dimension, p(x) = int p(z) p(x|z) dz can be added up."""
+    config = VAEConfig(height=3, width=2, hidden=6, latent=1, levels=5, likelihood=likelihood)
+    model, rng = VAE(config, rng=generator()), generator(1)
+    for parameter in model.parameters():
+        parameter.assign(parameter.data * 3)
+    x = model.observe(rng.integers(0, 5, (4, 3, 2)).astype(np.float32) / 4, rng=rng)
+    z = np.linspace(-8, 8, 4001, dtype=np.float32)[:, None]
+    with no_grad():
+        found = log_likelihood(
+            lambda rows, eps: model.log_weights(x[rows], eps).numpy(), 4, latent=1, samples=4000, rng=rng
+        )
+        pixels = model.decode(np.tile(z, (4, 1))).log_prob(np.repeat(x, len(z), axis=0)).numpy()
+    joint = pixels.astype(np.float64).sum(axis=(1, 2)).reshape(4, -1) + log_normal(z, 0.0, np.ones(1))
+    expected = np.log(np.exp(joint).sum(axis=1) * 16 / 4000)
+    assert np.ptp(expected) > 0.01 and (found.effective > 20).all()
+    np.testing.assert_array_less(np.abs(found.log_p - expected), 4 * np.sqrt(found.variance) + 1e-5)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Small VAEs on the digits: a function of a run's name."""
+    for library in ("sklearn", "safetensors", "matplotlib", "tqdm"):
+        pytest.importorskip(library)
+    out = tmp_path_factory.mktemp("runs")
+    common = {"hidden": 32, "latent": 4, "epochs": None, "steps": 60, "evaluate_every": 60}
+    for name, settings in {
+        "bernoulli": {"likelihood": "bernoulli"},
+        "gaussian": {"likelihood": "gaussian", "condition": "label"},
+        "importance": {"likelihood": "logistic", "samples": 3},
+        "cross-entropy": {},
+    }.items():
+        Session.begin("vae", {**common, **settings}, out=out, name=name).train()
+    return lambda name: str(out / name)
+
+
+def evaluated(capsys, *argv):
+    assert main(["evaluate", *argv, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("name", ["bernoulli", "gaussian", "importance"])
+def test_evaluate_tells_the_bound_and_what_it_bounds(runs, name, capsys):
+    found = evaluated(capsys, runs(name), "--samples", "200")
+    assert found["elbo"] == pytest.approx(-found["reconstruction"] - found["kl"])
+    assert found["elbo"] < -found["nll"]
+    assert 0 < found["nll_error"] < 0.1 * abs(found["nll"])
+    levels = 17 if name == "gaussian" else 1
+    expected = (found["nll"] / 64 + math.log(levels)) / math.log(2)
+    assert found["bits_per_dimension"] == pytest.approx(expected) and expected > 0.3
+    assert 0 <= found["active_units"] <= 4
+    assert found == evaluated(capsys, runs(name), "--samples", "200")
+
+
+def test_evaluate_says_how_sure_it_is_and_what_each_dimension_tells(runs, capsys):
+    assert main(["evaluate", runs("bernoulli"), "--samples", "50", "--images", "40"]) == 0
+    shown = capsys.readouterr().out
+    assert re.search(r"^nll error +[\d.]+\nbits per dimension [\d.]+$", shown, re.M)
+    assert "NLL: of 40 images, by 50 samples each, of which" in shown
+    told = re.search(r"KL by dimension, in nats: (.*)\)$", shown, re.M)[1]
+    parts = re.findall(r"([\d.]+) \(z(\d)\)", told)
+    assert sorted(number for _, number in parts) == ["0", "1", "2", "3"]
+    nats = [float(nats) for nats, _ in parts]
+    assert nats == sorted(nats, reverse=True)
+    kl = float(re.search(r"^kl +([\d.]+)$", shown, re.M)[1])
+    assert sum(nats) == pytest.approx(kl, rel=0.05)  # of pixels that were drawn anew
+
+
+def test_evaluate_measures_as_many_images_as_it_is_told(runs, capsys):
+    for images, count in (("0", 297), ("5000", 297), ("7", 7)):
+        assert main(["evaluate", runs("bernoulli"), "--samples", "2", "--images", images]) == 0
+        assert f"NLL: of {count} images, by 2 samples" in capsys.readouterr().out
+
+
+def test_what_is_no_likelihood_has_no_nll(runs, capsys):
+    assert "nll" not in evaluated(capsys, runs("cross-entropy"))
+    assert main(["evaluate", runs("cross-entropy")]) == 0
+    told = "no NLL: cross-entropy with grey pixels, no likelihood; train with another, such as --likelihood"
+    assert told in capsys.readouterr().out
+
+
+def test_a_long_estimate_tells_how_far_it_is(runs, capsys, monkeypatch):
+    monkeypatch.setattr(progress, "EVERY", 0.0)
+    assert main(["evaluate", runs("bernoulli"), "--samples", "5", "--images", "30"]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert "log p(x) of 30 images by 5 samples each: 100%, 0 s left" in lines
+    monkeypatch.setattr(progress, "EVERY", 60.0)
+    assert main(["evaluate", runs("bernoulli"), "--samples", "5", "--images", "30"]) == 0
+    assert "log p(x)" not in capsys.readouterr().err
+
+
+def test_what_cannot_be_measured_is_told(runs, capsys):
+    for argv, told in (
+        (["--samples", "1"], "samples: expected at least 2, got 1"),
+        (["--images", "-1"], "images: expected at least 0, got -1"),
+        (["--sample", "5"], "unknown option '--sample'; did you mean --samples?"),
+    ):
+        assert main(["evaluate", runs("bernoulli"), *argv]) == 2
+        assert told in capsys.readouterr().err

@@ -333,15 +333,17 @@ def _run_and_recipe(command, argv, common, own):
 
 
 def _evaluate(argv):
-    folder, given = _run_folder("evaluate", argv, Evaluation)
+    folder, recipe, given = _run_and_recipe("evaluate", argv, Evaluation, "measuring")
     with _mistakes():
-        options = from_settings(Evaluation, given)
-        metrics, task = session.evaluated(folder, options.checkpoint, options.data)
+        options, kind = from_settings(Evaluation, given), getattr(recipe, "measuring", None)
+        how = from_settings(kind, given) if kind else None
+        metrics, task = session.evaluated(folder, options.checkpoint, options.data, how)
     if options.json:
         print(json.dumps(metrics))
     else:
+        width = max(16, *map(len, metrics))
         for name, value in metrics.items():
-            print(f"{name.replace('_', ' '):16} {value:.6g}")
+            print(f"{name.replace('_', ' '):{width}} {value:.6g}")
         for line in (*task.remarks, f"losses in {task.unit}; on data not trained on"):
             print(f"({line})")
     return 0

@@ -166,7 +166,7 @@ class _Sums:
             return np.minimum(self.total**2 / self.squares, self.samples)
 
 
-def bits_per_dimension(nats, dimensions, *, levels=None):
+def bits_per_dimension(nats, dimensions, *, log_levels=0.0):
     """Nats an image as bits a number of the image.
 
     For images of `levels` grey levels, made continuous as x = (level + u) / levels with u uniform in [0, 1):
@@ -180,10 +180,10 @@ def bits_per_dimension(nats, dimensions, *, levels=None):
     Args:
         nats: -log p(x) of an image, a number or an array.
         dimensions: D, the numbers of an image.
-        levels: of dequantised images with ink in [0, 1]; None where `nats` are of a probability, or of a
-            density as it is, which may be negative.
+        log_levels: the logarithm of the levels of dequantised images in [0, 1]; 0 where `nats` are of a
+            probability, or of a density as it is, whose bits may be negative.
     """
-    return nats / (dimensions * math.log(2)) + (0.0 if levels is None else math.log2(levels))
+    return (nats / dimensions + log_levels) / math.log(2)
 
 
 def active_units(mu):

@@ -7,7 +7,8 @@ For the loop (loop.py), a task has
     steps_per_epoch  minibatches in a pass over the data, a number that may be a fraction
     batch(step)      the minibatch of a step, a tuple of arrays with one row an example
     evaluate(rng)    metrics on data that it is not trained on, name -> number; all noise drawn from `rng`
-    measure(rng)     the same for a model that is trained: on all data, as they are reported
+    measure(rng)     the same for a model that is trained: on all data, as they are reported; with a second
+                     argument, of the dataclass `measuring`, where the task has one
     remarks          lines that say more of what `measure` returned last
     monitor          the metric of `evaluate` by which the best weights are known: the lower, the better
     unit             of the losses, such as "nats an image"
@@ -28,6 +29,7 @@ and for the command line (session.py, cli.py), whose class it is made of, beside
     set_data(arrays, config)          gives it the data
     check(data_info, other)           refuses data of another kind than it was trained on
     sampling                the dataclass of how it samples
+    measuring               the dataclass of how it is measured; may be missing
     sample(path, options, rng=)       writes what the model makes into a file, whose path it returns
     final_samples(run, rng)           the picture of the end, as the path of its file
     translated(texts, search)         translations of a list of texts; only a translator has it
