@@ -244,6 +244,17 @@ def trained(folder, which="last"):
     return run, task, saved
 
 
+def trained_with_data(folder, which="last"):
+    """As `trained`, and the task has the data that its run began with.
+
+    Raises:
+        ValueError, FileNotFoundError: as for `trained`; or the data are not the same any more.
+    """
+    run, task, saved = trained(folder, which)
+    add_data(run, task, TrainingConfig(**saved["training"]), saved["data"])
+    return run, task, saved
+
+
 def add_data(run, task, config, data_info):
     """Give a task the data that its run began with.
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .. import data, metrics
+from .. import metrics
 from ..configuration import check, option
 from .progress import telling
 
@@ -30,9 +30,7 @@ def measured(task, options, *, rng):
     """
     model, found = task.model, task.evaluate(rng)
     found["elbo"] = -found["reconstruction"] - found["kl"]
-    codes = [task.encoded(x, c, rng) for x, c in data.in_order(task.test, task.test_given, size=500)]
-    mu, log_var = (np.concatenate(part) for part in zip(*codes))
-    told = metrics.kl_per_dimension(mu, log_var)
+    told = metrics.kl_per_dimension(*task.codes(rng))
     parts = ", ".join(f"{told[j]:.2f} (z{j})" for j in np.argsort(-told, kind="stable"))
     remarks = [f"KL by dimension, in nats: {parts}"]
     if not model.likelihood.normalised:

@@ -159,9 +159,13 @@ class VAETask:
 
     def active_units(self, rng):
         """How many dimensions of the code are in use: their posterior mean varies with the image."""
+        return int(active_units(self.codes(rng)[0]).sum())
+
+    def codes(self, rng):
+        """mu and log_var (N, J), arrays, of all test images."""
         batches = data.in_order(self.test, self.test_given, size=500)
-        means = [self.encoded(x, c, rng)[0] for x, c in batches]
-        return int(active_units(np.concatenate(means)).sum())
+        parts = [self.encoded(x, c, rng) for x, c in batches]
+        return [np.concatenate(part) for part in zip(*parts)]
 
     def encoded(self, x, c, rng):
         """mu and log_var (B, J), arrays, of images."""
