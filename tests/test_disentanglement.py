@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tinygen.data.sprites import SIZES, TURNS, sprites
 from tinygen.metrics import information
-from tinygen.metrics.disentanglement import _mutual_information, _shuffled
+from tinygen.metrics.disentanglement import _binned, _mutual_information, _shuffled
 
 
 def generator(seed=0):
@@ -91,14 +91,21 @@ def test_a_latent_that_is_constant_tells_nothing():
 
 def test_less_than_a_tenth_is_not_found_nor_what_chance_may_be():
     rng, factors = generator(3), two_factors(20_000)
-    for share, found in ((0.3, [None, None]), (0.5, [0, None])):
+    for share, least, found in ((0.3, 0.05, [None, None]), (0.5, 0.1, [0, None])):
         told = rng.random(len(factors)) < share  # of the images the code tells, of the others it guesses
         codes = np.where(told, factors[:, 0], rng.integers(0, 5, len(factors)))[:, None]
-        seen = measured(codes, factors)
-        assert seen.found == found and seen.shares[0, 0] > 5 * seen.chance[0, 0] or share == 0.05
+        seen = measured(codes, factors, shuffles=20)
+        assert seen.shares[0, 0] > max(least, 5 * seen.chance[0, 0]) and seen.found == found
     few = two_factors(40, seed=1)
     lucky = measured(generator(4).standard_normal((40, 200)), few)
     assert lucky.shares.max() > 0.15 and lucky.found == [None, None]  # a tenth, but by chance
+
+
+def test_bins_are_equal_parts_of_a_range_the_largest_code_in_the_last():
+    codes = np.array([[0.0, 7], [1.0, 7], [0.04999, 7], [0.05001, 7], [0.95001, 7], [10.0, 8], [20.0, 9]])
+    group = np.array([0, 0, 0, 0, 0, 1, 1])
+    assert _binned(codes, group, 20)[:, 0].tolist() == [0, 19, 0, 1, 19, 0, 19]
+    assert _binned(codes, group, 20)[:, 1].tolist() == [0, 0, 0, 0, 0, 0, 19]
 
 
 # the numbers

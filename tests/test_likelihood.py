@@ -1,5 +1,6 @@
 """Log likelihoods by importance sampling, beside a model whose likelihood is known: probabilistic PCA."""
 
+import io
 import json
 import math
 import re
@@ -400,6 +401,25 @@ def test_a_long_estimate_tells_how_far_it_is(runs, capsys, monkeypatch):
     monkeypatch.setattr(progress, "EVERY", 60.0)
     assert main(["evaluate", runs("bernoulli"), "--samples", "5", "--images", "30"]) == 0
     assert "log p(x)" not in capsys.readouterr().err
+
+
+def test_on_a_terminal_the_share_stands_on_one_line_which_goes_away(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setattr(progress, "EVERY", 0.0)
+    monkeypatch.setattr("sys.stderr", terminal := Terminal())
+    with progress.telling("work") as tell:
+        for done in (0.05, 0.5, 1.0):
+            tell(done)
+    *lines, rest, end = terminal.getvalue().split("\r")
+    assert [line.split()[1] for line in lines] == ["5%,", "50%,", "100%,"]
+    lengths = [len(line) for line in (*lines, rest)]
+    assert lengths == sorted(lengths) and rest.strip() == end == ""  # none leaves a part of one before it
+    monkeypatch.setattr("sys.stderr", None)
+    with progress.telling("work") as tell:
+        assert tell(0.5) is None
 
 
 def test_what_cannot_be_measured_is_told(runs, capsys):
