@@ -329,6 +329,12 @@ def test_on_sprites_it_tells_which_dimension_finds_which_factor(monkeypatch):
     assert blind.information.shares[1, 2] < 0.6 and "within" not in blind.table()
 
 
+def test_a_share_a_little_below_0_is_written_as_none():
+    assert [traverse.told(x) for x in (-0.004, 0.004, -0.006, 0.995, np.float64(-0.001))] == [
+        *("0.00", "0.00", "-0.01", "0.99", "0.00")
+    ]
+
+
 def test_a_traversal_of_sprites_is_drawn_with_its_shares(tmp_path):
     from tinygen.training.traverse_picture import CELL, save_traversal
 
@@ -405,6 +411,8 @@ def test_the_picture_shows_each_run_and_the_best_sum(runs, tmp_path, monkeypatch
     assert {text.get_text() for text in axes.texts} == {"β 1", "β 0.3, 0.5 free"}
     best = min(row[2] for row in rows)
     assert axes.get_legend().get_texts()[0].get_text() == f"rate + distortion = {best:.2f}"
+    line = axes.lines[1]
+    assert line.get_slope() == -1 and line.get_xy1() == (0, pytest.approx(best, abs=2e-3))
 
 
 def test_runs_that_cannot_be_compared_are_told(runs, capsys):

@@ -1,7 +1,7 @@
 """How likely a model with hidden codes finds data: log p(x) by importance sampling, and what goes with it.
 
     Burda, Grosse & Salakhutdinov, Importance weighted autoencoders (2016), arXiv 1509.00519: log p(x) by
-        5,000 samples (section 5), active units (section 5.2)
+        5,000 samples, active units (section 5)
     Kong, A note on importance sampling using standardized weights (1992): the effective sample size
     Theis, van den Oord & Bethge, A note on the evaluation of generative models (2016), arXiv 1511.01844,
         section 3.1: bits a dimension of dequantised data

@@ -1,7 +1,7 @@
 """From one image to another through the codes of a VAE: in a straight line, and on a great circle.
 
     Shoemake, Animating rotation with quaternion curves (1985): spherical linear interpolation, slerp
-    White, Sampling generative networks (2016), arXiv 1609.04468, section 2.1: why for codes
+    White, Sampling generative networks (2016), arXiv 1609.04468: why for codes
 
 Codes of many dimensions drawn from N(0, I) have nearly one length. The middle of a straight line between two
 of them is shorter, by about sqrt(2), so the decoder has hardly seen its like; a great circle keeps the

@@ -149,7 +149,7 @@ def telling(title):
     EVERY seconds.
     """
     stream, started = _Forgiving(sys.stderr or io.StringIO()), time.monotonic()
-    end, last, widest = "\r" if stream.isatty() else "\n", started, 0
+    terminal, last, widest = stream.isatty(), started, 0
 
     def tell(done):
         nonlocal last, widest
@@ -157,9 +157,12 @@ def telling(title):
         if now - last >= EVERY:
             line = f"{title}: {done:.0%}, {_duration((now - started) * (1 - done) / done)} left"
             last, widest = now, max(widest, len(line))
-            stream.write(line.ljust(widest) + end)
+            stream.write(f"{line:{widest}}\r" if terminal else f"{line}\n")
             stream.flush()
 
-    yield tell
-    if end == "\r" and widest:
-        stream.write(" " * widest + end)
+    try:
+        yield tell
+    finally:
+        if terminal and widest:
+            stream.write(f"{'':{widest}}\r")
+            stream.flush()

@@ -9,7 +9,7 @@ runs/NAME/config.json               what is needed to repeat the run
           samples/000015.png, ...   what the model made after so many steps; .txt for text
           samples.png, curves.png   pictures of the end
           report.html               all of it on one page
-          look.png                  what `tinygen look` saw last
+          look.png                  what `tinygen look` saw last; likewise interpolate.png, traverse.png
 """
 
 import contextlib
