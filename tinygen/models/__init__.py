@@ -3,6 +3,7 @@
 from .beam import BeamConfig, Hypothesis, beam_search
 from .gpt import GPT, GPTConfig
 from .looking import AttentionMaps, Guesses, guesses
+from .quantiser import VectorQuantiser, perplexity
 from .sampling import SamplingConfig, generate, greedy, until
 from .translator import Translator, TranslatorConfig
 from .vae import VAE, VAEConfig
@@ -19,9 +20,11 @@ __all__ = [
     "Translator",
     "TranslatorConfig",
     "VAEConfig",
+    "VectorQuantiser",
     "beam_search",
     "generate",
     "greedy",
     "guesses",
+    "perplexity",
     "until",
 ]
