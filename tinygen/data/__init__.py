@@ -18,6 +18,7 @@ from .catalogue import (
     load_points,
     load_text,
 )
+from .conditions import grey_levels, known, one_hot
 from .digits import digits, drawn_digits
 from .files import read_bytes, read_pairs, read_text
 from .gaussians import grid, ring
@@ -48,8 +49,10 @@ __all__ = [
     "cropped",
     "digits",
     "drawn_digits",
+    "grey_levels",
     "grid",
     "in_order",
+    "known",
     "load_bytes",
     "load_images",
     "load_pairs",
@@ -59,6 +62,7 @@ __all__ = [
     "mnist",
     "multi30k",
     "number_words",
+    "one_hot",
     "padded",
     "pair_rows",
     "python_docs",

@@ -33,7 +33,7 @@ _COMPILED = {
         "indexing": "scatter_add",
         "optimizer": "adam sums_of_squares",
         "rows": "softmax softmax_backward log_softmax log_softmax_backward "
-        "cross_entropy cross_entropy_backward",
+        "cross_entropy cross_entropy_backward bernoulli_log_prob bernoulli_log_prob_backward",
         "norms": "normalise normalise_backward rms_norm rms_norm_backward",
         "elementwise": "exp log erf tanh tanh_backward sigmoid sigmoid_backward softplus softplus_backward "
         "relu relu_backward leaky_relu leaky_relu_backward silu silu_backward gelu gelu_backward "

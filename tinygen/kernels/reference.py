@@ -12,7 +12,8 @@ from .. import arrays
 KERNELS = (
     "matmul convolve convolve_image convolve_kernel normalise normalise_backward rms_norm rms_norm_backward "
     "softmax softmax_backward log_softmax log_softmax_backward "
-    "cross_entropy cross_entropy_backward attention attention_backward "
+    "cross_entropy cross_entropy_backward bernoulli_log_prob bernoulli_log_prob_backward "
+    "attention attention_backward "
     "self_attention self_attention_backward scatter_add adam sums_of_squares"
 ).split()
 
@@ -207,6 +208,22 @@ def cross_entropy_backward(g, logits, targets, log_total, ignore_index, label_sm
     c = lib.where(logits == -math.inf, 0, c)
     d = c - lib.exp(logits - log_total) * c.sum(axis=-1, keepdims=True)
     return lib.where(alive, d * g[..., None], 0)
+
+
+def bernoulli_log_prob(logits, x):
+    """sum over the last axis of x log s(l) + (1 - x) log(1 - s(l)), finite at finite logits l.
+
+    logits (..., D), x of its last axes: rows of x serve those of the logits in turn, again and again.
+    """
+    lib = arrays.of(logits, x)
+    costs = lib.maximum(logits, 0) - logits * x + lib.log1p(lib.exp(-lib.abs(logits)))
+    return -costs.sum(axis=-1)
+
+
+def bernoulli_log_prob_backward(g, logits, x):
+    """dl = g (x - s(l)), where s(l) = (1 + tanh(l / 2)) / 2."""
+    lib = arrays.of(logits, x)
+    return g[..., None] * (x - (0.5 + 0.5 * lib.tanh(0.5 * logits)))
 
 
 # Attention

@@ -1,19 +1,30 @@
-"""The variational autoencoder: two small networks, and one bound on the likelihood that trains both.
+"""The variational autoencoder: an encoder, a decoder, and a bound on the likelihood that trains both.
 
     Kingma & Welling, Auto-Encoding Variational Bayes (2014), arXiv 1312.6114; equation numbers are theirs
+    Burda, Grosse & Salakhutdinov, Importance Weighted Autoencoders (2016), arXiv 1509.00519 [IWAE]
+    Higgins et al., beta-VAE (2017): the KL term weighted
+    Kingma et al., Improved Variational Inference with Inverse Autoregressive Flow (2016), arXiv 1606.04934,
+    appendix C.8: free bits
+    Sohn, Lee & Yan, Learning Structured Output Representation (2015): a condition given to both networks
 
 An image x is taken to come from a hidden code z: z ~ N(0, I), then x ~ p(x|z), which is the decoder. The
 encoder q(z|x) guesses the code of an image. What is minimised is the negative of their bound L (eq. 3):
 
     -L(x) = KL(q(z|x) || N(0, I)) - E_q(z|x)[log p(x|z)]  >=  -log p(x)
 
-Differences from the paper: ReLU where it has tanh, as in PyTorch's basic VAE example, and one sample of z an
-image, which the paper recommends for minibatches of 100. Left out: convolutions, and decoders other than
-Bernoulli.
+With k samples of z an image, the bound of IWAE (eq. 8 there) is nearer to log p(x), the more the larger k:
 
-Letters: B batch, D pixels of an image, H hidden units, J latent dimensions.
+    L_k(x) = E[log 1/k sum_i w_i]  <=  log p(x),    w_i = p(x, z_i) / q(z_i|x),    L_1 = L
+
+What p(x|z) is, likelihoods.py tells; what the two networks are, image_networks.py.
+
+Differences from the first paper: by default ReLU where it has tanh, as in PyTorch's basic VAE example. Left
+out: posteriors other than a diagonal Gaussian, and a prior that is learned.
+
+Letters: B batch, H height, W width, J latent dimensions, K numbers that describe a condition, k samples.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,110 +32,195 @@ import numpy as np
 from .. import nn
 from ..autograd import ops
 from ..configuration import check, option
+from .image_networks import ACTIVATIONS, ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
+from .likelihoods import LIKELIHOODS
 
 
 @dataclass(frozen=True, kw_only=True)
 class VAEConfig:
-    """The sizes of a VAE, each at least 1. PyTorch's example has 784, 400 and 20, for MNIST.
+    """What a VAE is made of, and which bound trains it. PyTorch's example for MNIST: 28, 28, 400 and 20.
 
     Raises:
-        ValueError: a size below 1.
+        ValueError: a value out of its range, or one that nothing makes use of.
     """
 
-    inputs: int = option(64, "pixels of an image", at_least=1)
-    hidden: int = option(128, "hidden units of the encoder, and of the decoder", at_least=1)
+    height: int = option(8, "pixels", at_least=1)
+    width: int = option(8, "pixels", at_least=1)
+    levels: int = option(256, "grey levels of a pixel", at_least=2)
+    conditions: int = option(0, "numbers that describe what is given of an image", at_least=0)
+    network: str = option("mlp", "linear layers, or convolutions", choices=("mlp", "conv"))
+    hidden: int = option(128, "units of a hidden layer", at_least=1)
+    layers: int | None = option(None, "hidden layers of the encoder, and of the decoder (mlp: 1)", at_least=1)
+    channels: int | None = option(None, "of the largest feature maps (conv: 32)", at_least=1)
+    activation: str = option("relu", "of hidden layers", choices=ACTIVATIONS)
     latent: int = option(8, "dimensions of the code z", at_least=1)
+    likelihood: str = option("cross-entropy", "what pixels are taken to be", choices=LIKELIHOODS)
+    samples: int = option(1, "k, codes an image: the importance-weighted bound, from 2 on", at_least=1)
+    beta: float = option(1.0, "weight of the KL term", at_least=0)
+    free_bits: float = option(
+        0.0, "nats of KL in each dimension of the code that cost nothing, against collapse", at_least=0
+    )
+    kl_warmup: int = option(
+        0, "steps in which the KL term's weight rises from 0, against collapse", at_least=0
+    )
 
     def __post_init__(self):
         check(self)
+        for name, network in (("layers", "mlp"), ("channels", "conv")):
+            if getattr(self, name) is not None and self.network != network:
+                raise ValueError(f"{name}: is not used by the network {self.network}; leave it out")
+        if self.samples > 1 and (self.beta, self.free_bits, self.kl_warmup) != (1.0, 0.0, 0):
+            raise ValueError(
+                f"samples: expected 1 with beta, free_bits or kl_warmup, got {self.samples}; the bound of "
+                "several samples has no KL term of its own to be weighted"
+            )
 
 
 class VAE(nn.Module):
-    """A Gaussian encoder and a Bernoulli decoder, each with one hidden layer.
+    """A Gaussian encoder, and a decoder to a distribution of each pixel.
 
-    Parameters, of the shapes that PyTorch's example has (its names in brackets), each with a bias beside it:
+    With one hidden layer, the parameters have the shapes of PyTorch's example (its names in brackets), each
+    with a bias beside it, for D = H * W pixels and h hidden units:
 
-        encoder.weight       (H, D) [fc1]        decoder.weight  (H, J) [fc3]
-        mean.weight          (J, H) [fc21]       pixels.weight   (D, H) [fc4]
-        log_variance.weight  (J, H) [fc22]
+        encoder.layers.0.weight  (h, D) [fc1]        decoder.layers.0.weight  (h, J) [fc3]
+        mean.weight              (J, h) [fc21]       decoder.pixels.weight    (D, h) [fc4]
+        log_variance.weight      (J, h) [fc22]
 
     Args:
-        config: the sizes, a VAEConfig.
+        config: a VAEConfig.
         rng: the np.random.Generator that draws the weights.
     """
 
     def __init__(self, config, *, rng):
         self.config = config
-        self.encoder = nn.Linear(config.inputs, config.hidden, rng=rng)
+        self.shape = config.height, config.width
+        self.likelihood = LIKELIHOODS[config.likelihood](config.levels)
+        common = {
+            "hidden": config.hidden,
+            "activation": config.activation,
+            "conditions": config.conditions,
+            "rng": rng,
+        }
+        if config.network == "mlp":
+            encoder, decoder = MLPEncoder, MLPDecoder
+            common["layers"] = config.layers or 1
+        else:
+            encoder, decoder = ConvEncoder, ConvDecoder
+            common["channels"] = config.channels or 32
+        self.encoder = encoder(self.shape, **common)
         self.mean = nn.Linear(config.hidden, config.latent, rng=rng)
         self.log_variance = nn.Linear(config.hidden, config.latent, rng=rng)
-        self.decoder = nn.Linear(config.latent, config.hidden, rng=rng)
-        self.pixels = nn.Linear(config.hidden, config.inputs, rng=rng)
+        self.decoder = decoder(config.latent, self.shape, numbers=self.likelihood.numbers, **common)
 
-    def encode(self, x):
+    def observe(self, x, *, rng):
+        """Images x (B, H, W) in [0, 1] as the likelihood models them; see likelihoods.py."""
+        return self.likelihood.observe(x, rng=rng)
+
+    def encode(self, x, c=None):
         """The parameters of q(z|x) = N(mu, diag(exp(log_var))): appendix C.2, eq. 12.
 
         Args:
-            x: (B, D), pixels in [0, 1].
+            x: (B, H, W), as `observe` returns them.
+            c: (B, K), what is given of each image; None for a model without conditions.
 
         Returns:
             mu, log_var: (B, J) each.
 
         Raises:
-            ValueError: x is not (B, D).
+            ValueError: x or c has another shape.
         """
-        if len(x.shape) != 2 or x.shape[1] != self.config.inputs:
+        if tuple(x.shape[1:]) != self.shape:
             raise ValueError(
-                f"VAE.encode: expected images of shape (B, {self.config.inputs}), got {tuple(x.shape)}; "
-                "flatten each to a row"
+                f"VAE.encode: expected images of shape (B, {self.shape[0]}, {self.shape[1]}), got "
+                f"{tuple(x.shape)}; reshape them"
             )
-        h = ops.relu(self.encoder(x))
+        h = self.encoder(x, self._checked("encode", c, len(x)))
         return self.mean(h), self.log_variance(h)
 
     def reparameterise(self, mu, log_var, eps):
-        """z = mu + sigma * eps: a sample of q(z|x) where eps is one of N(0, I); section 2.4. All (B, J)."""
+        """z = mu + sigma * eps: a sample of q(z|x) where eps is one of N(0, I); section 2.4. All (..., J)."""
         return mu + ops.exp(0.5 * log_var) * eps
 
-    def decode(self, z):
-        """The logits (B, D) of the pixels' Bernoulli distributions, from codes z (B, J): appendix C.1."""
-        return self.pixels(ops.relu(self.decoder(z)))
-
-    def loss(self, x, eps):
-        """The negative bound -L(x) and its two terms, in nats an image: the mean over the batch.
-
-        It is eq. 10 with one sample of z, the form of the estimator (eq. 7) in which the KL term is exact.
-
-        The pixels are grey, but a Bernoulli variable is 0 or 1. Like PyTorch's example we put grey levels
-        into the formula all the same. That trains well and compares easily; it is no likelihood of grey
-        images, so -L bounds none, and even a decoder that returns the image itself pays for the entropy of
-        its grey levels.
-
-        Args:
-            x: (B, D), pixels in [0, 1].
-            eps: (B, J), drawn from N(0, I), as `noise` does.
-
-        Returns:
-            total, reconstruction, kl: scalars; total = reconstruction + kl.
+    def decode(self, z, c=None):
+        """The distribution of the pixels (B, H, W), from codes z (B, J) and what is given, c (B, K) or None.
 
         Raises:
-            ValueError: x is not (B, D), or eps is not (B, J).
+            ValueError: c has another shape.
         """
-        mu, log_var = self.encode(x)
-        if tuple(eps.shape) != tuple(mu.shape):
-            raise ValueError(
-                f"VAE.loss: expected noise of shape {tuple(mu.shape)}, got {tuple(eps.shape)}; use VAE.noise"
-            )
-        logits = self.decode(self.reparameterise(mu, log_var, eps))
-        # Eq. 11: -log p(x|z) = -sum_i [x_i log y_i + (1 - x_i) log(1 - y_i)] with y = sigmoid(logits)
-        reconstruction = ops.sum(ops.bce_with_logits(logits, x)) / len(x)
+        return self.likelihood.distribution(self.decoder(z, self._checked("decode", c, len(z))))
+
+    def loss(self, x, eps, c=None, *, weight=1.0):
+        """What is minimised, and the two terms of -L(x), in nats an image: means over the batch.
+
+        With one sample it is eq. 10, the form of the estimator (eq. 7) in which the KL term is exact:
+        reconstruction + weight * beta * kl, where of each dimension of the code a KL below `free_bits`, on
+        average over the batch, counts as that much. With k samples it is -L_k.
+
+        Args:
+            x: (B, H, W), as `observe` returns them.
+            eps: (k, B, J), drawn from N(0, I), as `noise` does.
+            c: (B, K) or None.
+            weight: of the KL term, beside beta; it rises from 0 to 1 in a warmup.
+
+        Returns:
+            loss, reconstruction, kl: scalars.
+
+        Raises:
+            ValueError: x, eps or c has another shape.
+        """
+        mu, log_var, reconstructions = self._explained("loss", x, eps, c)
         # Appendix B: KL = -1/2 sum_j [1 + log sigma_j^2 - mu_j^2 - sigma_j^2]
-        kl = ops.sum(nn.kl_standard_normal(mu, log_var)) / len(x)
-        return reconstruction + kl, reconstruction, kl
+        per_dimension = ops.sum(nn.kl_standard_normal(mu, log_var), axis=0) / len(x)
+        reconstruction, kl = -ops.sum(reconstructions) / (len(eps) * len(x)), ops.sum(per_dimension)
+        if len(eps) > 1:
+            log_weights = reconstructions + _log_ratio(mu, log_var, eps)
+            bound = ops.logsumexp(log_weights, axis=0) - math.log(len(eps))
+            return -ops.sum(bound) / len(x), reconstruction, kl
+        config = self.config
+        cost = ops.sum(ops.maximum(per_dimension, config.free_bits)) if config.free_bits else kl
+        return reconstruction + config.beta * weight * cost, reconstruction, kl
 
-    def noise(self, count, *, rng):
-        """float32 (count, J) from N(0, I), drawn from `rng`: the `eps` of `loss`, the `z` of `generate`."""
-        return rng.standard_normal((count, self.config.latent), dtype=np.float32)
+    def log_weights(self, x, eps, c=None):
+        """log w_i = log p(x, z_i) - log q(z_i|x), (k, B), in nats: of IWAE, eq. 8.
 
-    def generate(self, z):
-        """The pixel means (B, D), in [0, 1], of images with codes z (B, J), and no draws from them."""
-        return ops.sigmoid(self.decode(z))
+        Arguments and errors are those of `loss`. Their log mean exp over i bounds log p(x), in expectation.
+        """
+        mu, log_var, reconstructions = self._explained("log_weights", x, eps, c)
+        return reconstructions + _log_ratio(mu, log_var, eps)
+
+    def _explained(self, who, x, eps, c):
+        """mu and log_var (B, J), and log p(x|z_i), (k, B), for z_i = mu + sigma * eps_i."""
+        mu, log_var = self.encode(x, c)
+        if len(eps.shape) != 3 or tuple(eps.shape[1:]) != tuple(mu.shape):
+            raise ValueError(
+                f"VAE.{who}: expected noise of shape (k, {mu.shape[0]}, {mu.shape[1]}), got "
+                f"{tuple(eps.shape)}; use VAE.noise"
+            )
+        count, (batch, latent) = len(eps), mu.shape
+        z = ops.reshape(self.reparameterise(mu, log_var, eps), (count * batch, latent))
+        if c is not None:
+            c = np.tile(c, (count, 1))
+        numbers = self.decoder(z, self._checked(who, c, count * batch))
+        return mu, log_var, self.likelihood.log_prob(numbers, x)
+
+    def _checked(self, who, c, count):
+        """c, where it is as it has to be."""
+        got, expected = None if c is None else tuple(c.shape), (count, self.config.conditions)
+        if got != (expected if self.config.conditions else None):
+            told = f"rows of shape {expected}" if self.config.conditions else "None"
+            raise ValueError(f"VAE.{who}: expected {told} as condition, got {got}; see VAEConfig.conditions")
+        return c
+
+    def noise(self, *sizes, rng):
+        """float32 (*sizes, J) from N(0, I), drawn from `rng`: the `eps` of `loss`, the `z` of `generate`."""
+        return rng.standard_normal((*sizes, self.config.latent), dtype=np.float32)
+
+    def generate(self, z, c=None):
+        """The mean images (B, H, W), in [0, 1], of codes z (B, J) and c (B, K); no draws from them."""
+        return self.likelihood.grey(self.decode(z, c).mean)
+
+
+def _log_ratio(mu, log_var, eps):
+    """log p(z) - log q(z|x), (k, B), at z = mu + sigma * eps. The 2 pi of both Gaussians cancel."""
+    z = mu + ops.exp(0.5 * log_var) * eps
+    return 0.5 * ops.sum(ops.square(eps) + log_var - ops.square(z), axis=-1)

@@ -1,12 +1,13 @@
-"""Layers, and what they are made of: modules, parameters, initialisers and losses."""
+"""Layers, and what they are made of: modules, parameters, initialisers, losses and distributions."""
 
 from . import init
 from .activations import ELU, GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Softplus, Tanh
+from .distributions import Bernoulli, ContinuousBernoulli, DiscretisedLogistic, Normal, kl_standard_normal
 from .ema import EMA
 from .images import AvgPool2d, Conv2d, ConvTranspose2d, MaxPool2d, Upsample
 from .layers import Dropout, Embedding, Flatten, Linear, Reshape, Sequential
 from .lora import LoRA, adapt, merge
-from .losses import binary_cross_entropy_with_logits, kl_standard_normal, l1_loss, mse_loss
+from .losses import binary_cross_entropy_with_logits, l1_loss, mse_loss
 from .module import Module
 from .norms import BatchNorm, GroupNorm, LayerNorm, RMSNorm
 from .parameter import Parameter
@@ -17,6 +18,10 @@ __all__ = [
     "GELU",
     "AvgPool2d",
     "BatchNorm",
+    "Bernoulli",
+    "ContinuousBernoulli",
+    "DiscretisedLogistic",
+    "Normal",
     "Conv2d",
     "ConvTranspose2d",
     "Dropout",

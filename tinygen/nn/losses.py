@@ -36,19 +36,6 @@ def binary_cross_entropy_with_logits(logits, targets, *, reduction="mean"):
     return _reduce("binary_cross_entropy_with_logits", ops.bce_with_logits(logits, targets), reduction)
 
 
-def kl_standard_normal(mu, log_var):
-    """KL(N(mu, exp(log_var)) || N(0, 1)) in nats, elementwise: sum over the axis of a diagonal Gaussian.
-
-    Source: Kingma & Welling, Auto-Encoding Variational Bayes (2014), appendix B; sigma^2 = exp(log_var).
-
-    Raises:
-        ValueError: the shapes differ.
-    """
-    _check("kl_standard_normal", mu, log_var)
-    # -1/2 (1 + log sigma^2 - mu^2 - sigma^2); expm1 keeps the digits of what nearly cancels for sigma near 1
-    return 0.5 * (ops.square(mu) + (ops.expm1(log_var) - log_var))
-
-
 def _check(name, x, y):
     if tuple(x.shape) != tuple(y.shape):
         raise ValueError(

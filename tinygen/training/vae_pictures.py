@@ -4,6 +4,7 @@ from statistics import NormalDist
 
 import numpy as np
 
+from .. import data
 from ..autograd import no_grad
 
 SIDE = 8  # rows and columns of a panel
@@ -11,42 +12,61 @@ STOPS = 10  # of a walk where there are no classes
 
 
 @no_grad()
-def panels(model, images, labels, *, rng):
+def panels(task, *, rng):
     """The three panels of samples.png: (title, subtitle, images) each, see `plots.save_panels`.
 
     Args:
-        model: a VAE.
-        images: test images (N, height, width) in [0, 1]. The first ones are shown, good or bad.
-        labels: their classes (N,), or None.
-        rng: draws the codes of the samples.
+        task: a VAETask with its data. The first test images are shown, good or bad.
+        rng: draws the codes of the samples, and what is random in looking at images.
     """
-    mu, _ = model.encode(images.reshape(len(images), -1))
-    pairs = _pairs(model, images, mu)
-    return [
-        ("Reconstructions", "test images, and below each what its code decodes to", pairs),
-        sample_panel(model, images.shape[1:], count=SIDE * SIDE, rng=rng),
-        _manifold(model, images.shape[1:]) if mu.shape[1] == 2 else _walk(model, images, mu.numpy(), labels),
+    model, images, c = task.model, task.test, task.test_given if task.given else None
+    observed = model.observe(images, rng=rng)
+    mu = model.encode(observed, c)[0].numpy()
+    shown = np.arange(SIDE * SIDE // 2) % len(images)  # again from the first, where there are fewer
+    decoded = model.generate(mu[shown], None if c is None else c[shown]).numpy()
+    pairs = np.stack([observed[shown], decoded]).reshape(2, SIDE // 2, SIDE, *model.shape).swapaxes(0, 1)
+    found = [
+        ("Reconstructions", "test images, and below each what its code decodes to", np.clip(pairs, 0, 1)),
+        sample_panel(model, task.given, None, count=SIDE * SIDE, rng=rng),
     ]
+    if c is not None:
+        return found
+    labels = task.known if task.known is not None and task.known.ndim == 1 else None  # factors: no classes
+    return [*found, _manifold(model) if mu.shape[1] == 2 else _walk(model, mu, labels)]
 
 
 @no_grad()
-def sample_panel(model, shape, *, count, rng):
-    """A panel of `count` images of `shape` (height, width) whose codes are drawn from the prior, N(0, I)."""
-    columns = max(SIDE, round(np.sqrt(count)))
+def sample_panel(model, given, values, *, count, rng):
+    """A panel of `count` images whose codes are drawn from the prior, N(0, I).
+
+    Args:
+        model: a VAE.
+        given: the names of what it is told of an image, and how many values each has.
+        values: (1, F), one for each name: what all images are to be. With None, where the model is told one
+            thing, each column has a value of it and each row a code; where it is told several, all is drawn.
+        count: how many images.
+        rng: draws them.
+    """
+    sizes = list(given.values())
+    columns = sizes[0] if len(sizes) == 1 and values is None else max(SIDE, round(np.sqrt(count)))
     rows = -(-count // columns)
-    images = np.zeros((rows * columns, *shape), np.float32)  # a last row that is not full ends in blanks
-    images[:count] = _decoded(model, model.noise(count, rng=rng), shape)
-    return "Samples", "decoded from random codes z ~ N(0, I)", images.reshape(rows, columns, *shape)
+    words, c = "decoded from random codes z ~ N(0, I)", None
+    z = model.noise(count, rng=rng)
+    if values is not None:
+        c = data.one_hot(np.repeat(values, count, axis=0), sizes)
+        words += ", given " + ", ".join(f"{name} {value}" for name, value in zip(given, values[0]))
+    elif len(sizes) == 1:
+        at = np.arange(count)
+        z, c = z[at // columns], data.one_hot(at[:, None] % columns, sizes)
+        words = f"a row has one random code, a column one {next(iter(given))}"
+    elif sizes:
+        c = data.one_hot(np.stack([rng.integers(size, size=count) for size in sizes], axis=1), sizes)
+    images = np.zeros((rows * columns, *model.shape), np.float32)  # a last row that is not full has blanks
+    images[:count] = model.generate(z, c).numpy()
+    return "Samples", words, images.reshape(rows, columns, *model.shape)
 
 
-def _pairs(model, images, mu):
-    """The first 32 images, each above the decoded mean of its code."""
-    shown = np.arange(SIDE * SIDE // 2) % len(images)  # again from the first, where there are fewer
-    shown = np.stack([images[shown], _decoded(model, mu[shown], images.shape[1:])])
-    return shown.reshape(2, SIDE // 2, SIDE, *images.shape[1:]).swapaxes(0, 1)
-
-
-def _walk(model, images, mu, labels):
+def _walk(model, mu, labels):
     """Through the codes in straight lines of equally many steps.
 
     From a typical image of each class to that of the next; without classes, from one test image to the next.
@@ -61,7 +81,7 @@ def _walk(model, images, mu, labels):
     share = (where - start)[:, None].astype(np.float32)
     stops = np.stack([*stops, stops[-1]])  # so that a single one has a next
     codes = (1 - share) * stops[start] + share * stops[start + 1]
-    walk = _decoded(model, codes, images.shape[1:]).reshape(SIDE, SIDE, *images.shape[1:])
+    walk = model.generate(codes).numpy().reshape(SIDE, SIDE, *model.shape)
     return "A walk through the codes", f"in straight lines {what}", walk
 
 
@@ -70,13 +90,9 @@ def _most_central(codes):
     return codes[((codes - codes.mean(axis=0)) ** 2).sum(axis=1).argmin()]
 
 
-def _manifold(model, shape):
+def _manifold(model):
     """Every place of a two-dimensional code, evenly by its probability: figure 4 of Kingma & Welling."""
     places = [NormalDist().inv_cdf((i + 0.5) / SIDE) for i in range(SIDE)]
     codes = np.array([(x, -y) for y in places for x in places], np.float32)
-    plane = _decoded(model, codes, shape).reshape(SIDE, SIDE, *shape)
+    plane = model.generate(codes).numpy().reshape(SIDE, SIDE, *model.shape)
     return "All codes", "the plane of z, evenly by probability", plane
-
-
-def _decoded(model, codes, shape):
-    return model.generate(codes).numpy().reshape(-1, *shape)

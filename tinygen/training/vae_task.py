@@ -1,17 +1,32 @@
 """How a VAE is trained: on images, to a bound on their likelihood. See task.py."""
 
-import math
+import warnings
 from dataclasses import dataclass
 from typing import ClassVar
+
+import numpy as np
 
 from .. import data
 from ..configuration import check, option
 from ..models import VAE, VAEConfig
 from . import plots, vae_pictures
-from .options import from_settings
+from .options import choose, from_settings
 from .profile import lap
 from .streams import stream
 from .task import Player, means
+
+ACTIVE = (
+    0.01  # the variance over images of a posterior mean, above which its dimension is in use (IWAE, sec. 4)
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VAEDataConfig:
+    """What a conditional VAE is told of each image."""
+
+    condition: str | None = option(
+        None, "what is given of each image: label, or factors of sprites such as shape,scale"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +34,9 @@ class VAESampling:
     """What is drawn."""
 
     count: int = option(64, "how many images", at_least=1)
+    given: str | None = option(
+        None, "for a conditional VAE, what they are to be, as numbers: 7, or 2,0 (default: of all kinds)"
+    )
 
     def __post_init__(self):
         check(self)
@@ -27,8 +45,8 @@ class VAESampling:
 class VAETask:
     """A VAE on images, any of data.IMAGES or a file or folder of images."""
 
-    model_config, derived = VAEConfig, ("inputs",)
-    data_config, sampling, looking, files = None, VAESampling, None, ()
+    model_config, derived = VAEConfig, ("height", "width", "levels", "conditions")
+    data_config, sampling, looking, files = VAEDataConfig, VAESampling, None, ()
     sources = data.IMAGES
     settings: ClassVar = {
         "digits": {"hidden": 128, "latent": 8, "epochs": 400, "batch": 100, "lr": 3e-3},
@@ -36,53 +54,120 @@ class VAETask:
         "sprites": {"hidden": 512, "latent": 10, "epochs": 40, "batch": 64, "lr": 2e-3, "schedule": "cosine"},
     }
     by_path: ClassVar = {"hidden": 400, "latent": 20, "epochs": 20, "batch": 128, "lr": 1e-3}
-    monitor, unit = "loss", "nats an image"
-    remarks = ()
-    units: ClassVar = {}
-    at_once = 500  # images of an evaluation that are computed together; which noise they get depends on it
+    monitor = "loss"
+    units: ClassVar = {"active_units": "dimensions of the code"}
+    codes_at_once = 2500  # of an evaluation; which noise an image gets depends on it
 
-    def __init__(self, model, shape):
-        self.model, self.shape = model, shape
+    def __init__(self, model, given):
+        """`given`: the names of what the model is told of an image, and how many values each has."""
+        self.model, self.given = model, given
         self.players = (Player("model", model, self.loss),)
+        self.unit = f"nats an image, {model.likelihood.words}"
+        self.remarks, self.collapsed = (), False
 
     @staticmethod
     def load(source, settings, files=None):
-        (train, _), (test, labels) = data.load_images(source)
-        arrays = {"train": train, "test": test} | ({} if labels is None else {"labels": labels})
-        return arrays, {"shape": list(train.shape[1:]), "train": len(train), "test": len(test)}, {}
+        (train, train_known), (test, test_known) = data.load_images(source)
+        known = data.known(train_known, source)
+        if known and source != "sprites":  # a class may be in the test images alone
+            both = np.concatenate([train_known, test_known])
+            known = data.known(both, source)
+        given = _given(settings.get("condition"), known, source)
+        arrays = {"train": train, "test": test}
+        if test_known is not None:
+            arrays |= {"test_known": test_known} | ({"train_known": train_known} if given else {})
+        return (
+            arrays,
+            {
+                "shape": list(train.shape[1:]),
+                "levels": data.grey_levels(train),
+                "train": len(train),
+                "test": len(test),
+                "condition": settings.get("condition"),
+                "known": known,
+                "given": given,
+            },
+            {},
+        )
 
     @classmethod
     def config_for(cls, settings, data_info):
-        return from_settings(cls.model_config, {**settings, "inputs": math.prod(data_info["shape"])})
+        height, width = data_info["shape"]
+        derived = {"height": height, "width": width, "levels": data_info["levels"]}
+        derived["conditions"] = sum(data_info["given"].values())
+        return from_settings(cls.model_config, {**settings, **derived})
 
     @classmethod
     def make(cls, config, data_info, files, *, rng):
-        return cls(VAE(config, rng=rng), tuple(data_info["shape"]))
+        return cls(VAE(config, rng=rng), data_info["given"])
 
     @staticmethod
     def check(data_info, other):
         if data_info["shape"] != other["shape"]:
             raise ValueError(f"expected images of shape {data_info['shape']}, got {other['shape']}")
+        if data_info["given"] != other["given"]:
+            raise ValueError(f"expected images of which is known: {data_info['given']}, got {other['given']}")
 
     def set_data(self, arrays, config):
-        self.train, self.test = (arrays[name].reshape(len(arrays[name]), -1) for name in ("train", "test"))
-        labels = arrays.get("labels")
-        self.labels = labels if labels is not None and labels.ndim == 1 else None  # factors are no classes
+        self.train, self.test, self.known = arrays["train"], arrays["test"], arrays.get("test_known")
+        self.test_given = self.conditions(arrays.get("test_known"), len(self.test))
         self.minibatches = data.Minibatches(
-            self.train, size=config.batch, rng=lambda epoch: stream(config.seed, "order", epoch)
+            self.train,
+            self.conditions(arrays.get("train_known"), len(self.train)),
+            size=config.batch,
+            rng=lambda epoch: stream(config.seed, "order", epoch),
         )
         self.steps_per_epoch = len(self.minibatches)
-        self.batch = self.minibatches.at
+
+    def conditions(self, known, count):
+        """One-hot rows (N, K) of what the model is told of images, out of what is known; K may be 0."""
+        if not self.given:
+            return np.zeros((count, 0), np.float32)
+        names = list(data.known(known, "sprites" if known.ndim > 1 else ""))
+        columns = known.reshape(count, -1)[:, [names.index(name) for name in self.given]]
+        return data.one_hot(columns, list(self.given.values()))
+
+    def batch(self, step):
+        """Images, what is given of them, and the weight of the KL term at this step, for each of them."""
+        x, c = self.minibatches.at(step)
+        rising = min(1.0, (step + 1) / max(1, self.model.config.kl_warmup))
+        return x, c, np.full(len(x), rising, np.float32)
 
     def loss(self, batch, rng):
-        (x,) = batch
-        eps = self.model.noise(len(x), rng=rng)
+        x, c, weight = batch
+        model, c = self.model, c if self.given else None
+        x = model.observe(x, rng=rng)
+        eps = model.noise(model.config.samples, len(x), rng=rng)
         lap("(noise)")
-        loss, reconstruction, kl = self.model.loss(x, eps)
+        loss, reconstruction, kl = model.loss(x, eps, c, weight=float(weight[0]))
         return loss, {"reconstruction": reconstruction, "kl": kl}
 
     def evaluate(self, rng):
-        return means(self.players[0], data.in_order(self.test, size=self.at_once), rng)
+        size = max(1, self.codes_at_once // (5 * self.model.config.samples)) * 5
+        whole = np.ones(len(self.test), np.float32)
+        batches = data.in_order(self.test, self.test_given, whole, size=min(500, size))
+        found = means(self.players[0], batches, rng)
+        active, latent = self.active_units(rng), self.model.config.latent
+        if active <= latent // 10:
+            if self.collapsed:
+                warnings.warn(
+                    f"the posterior has collapsed: {active} of {latent} dimensions of the code are in use, "
+                    "and the decoder learns one picture for all; try kl_warmup, free_bits or a smaller beta",
+                    stacklevel=2,
+                )
+            self.collapsed = not self.collapsed
+        return found | {"active_units": active}
+
+    def active_units(self, rng):
+        """How many dimensions of the code are in use: their posterior mean varies with the image."""
+        batches = data.in_order(self.test, self.test_given, size=500)
+        means = [self.encoded(x, c, rng)[0] for x, c in batches]
+        return int((np.concatenate(means).var(axis=0) > ACTIVE).sum())
+
+    def encoded(self, x, c, rng):
+        """mu and log_var (B, J), arrays, of images."""
+        observed = self.model.observe(x, rng=rng)
+        return [t.numpy() for t in self.model.encode(observed, c if self.given else None)]
 
     def measure(self, rng):
         return self.evaluate(rng)
@@ -92,12 +177,46 @@ class VAETask:
 
     def sample(self, path, options, *, rng):
         path = path.with_name(f"{path.name}.png")
-        panel = vae_pictures.sample_panel(self.model, self.shape, count=options.count, rng=rng)
+        values = _values(options.given, self.given)
+        panel = vae_pictures.sample_panel(self.model, self.given, values, count=options.count, rng=rng)
         plots.save_panels([panel], path)
         return path
 
     def final_samples(self, run, rng):
-        images = self.test.reshape(-1, *self.shape)
-        panels = vae_pictures.panels(self.model, images, self.labels, rng=rng)
+        panels = vae_pictures.panels(self, rng=rng)
         plots.save_panels(panels, run.path("samples.png"))
         return run.path("samples.png")
+
+
+def _given(condition, known, source):
+    """What a model is told: name -> how many values, in the order of `condition`, a comma between names.
+
+    Raises:
+        ValueError: nothing of that name is known of the images.
+    """
+    if condition is None:
+        return {}
+    if not known:
+        raise ValueError(
+            f"condition: expected images with labels, got {source}, which has none; leave it out"
+        )
+    return {choose("condition", name.strip(), known): known[name.strip()] for name in condition.split(",")}
+
+
+def _values(text, given):
+    """The values that are asked for, (1, F), or None for all kinds.
+
+    Raises:
+        ValueError: they are not one whole number in range for each of what is given.
+    """
+    if text is None:
+        return None
+    if not given:
+        raise ValueError("given: is not used by a VAE without condition; leave it out")
+    words = text.split(",")
+    if len(words) != len(given) or not all(word.strip().isdigit() for word in words):
+        expected = " and ".join(f"{name} from 0 to {size - 1}" for name, size in given.items())
+        raise ValueError(f"given: expected {expected}, with commas between, got {text!r}; give such numbers")
+    values = np.array([[int(word) for word in words]])
+    data.one_hot(values, list(given.values()))
+    return values

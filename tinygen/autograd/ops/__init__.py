@@ -34,7 +34,7 @@ from .attention import attention, self_attention
 from .convolution import avg_pool2d, conv2d, conv_transpose2d, max_pool2d, upsample
 from .indexing import embedding, getitem, index_add, scatter_add, take, take_along_axis
 from .linalg import einsum, linear, matmul, outer
-from .losses import bce_with_logits, cross_entropy
+from .losses import bce_with_logits, bernoulli_log_prob, cross_entropy
 from .normalisation import batch_norm, group_norm, layer_norm, rms_norm
 from .reductions import (
     argmax,

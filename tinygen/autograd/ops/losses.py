@@ -103,3 +103,37 @@ def bce_with_logits_backward(g, logits, targets):
 
 bce_with_logits.rules(logits=bce_with_logits_backward, targets=lambda g, logits: -(g * logits))
 bce_with_logits.domain(logits=Values(avoid=(0.0,)), targets=Values(0.0, 1.0))
+
+
+def _bernoulli_log_prob_reference(logits, x):
+    return -sum(bce_with_logits(logits, x), axis=-1)
+
+
+@primitive(reference=_bernoulli_log_prob_reference)
+def bernoulli_log_prob(logits, x):
+    """log p(x) of rows of independent bits, of which each is 1 with probability sigmoid(logits).
+
+    Args:
+        logits: (..., D).
+        x: in [0, 1], of the shape (..., D) of the logits, or of its last axes: many guesses at the same rows.
+
+    Returns:
+        (...), sums over D.
+
+    Raises:
+        ValueError: x has another shape.
+    """
+    if not x.ndim or logits.shape[max(0, logits.ndim - x.ndim) :] != x.shape:
+        raise ValueError(
+            f"bernoulli_log_prob: logits {logits.shape} need bits of that shape or of its last axes, got "
+            f"{x.shape}; give one for each logit of a row"
+        )
+    return kernels.bernoulli_log_prob(logits, x)
+
+
+bernoulli_log_prob.rules(
+    logits=lambda g, logits, x: kernels.bernoulli_log_prob_backward(g, logits, x),
+    x=lambda g, logits: g[..., None] * logits,
+)
+bernoulli_log_prob.domain("n m, n m", logits=Values(avoid=(0.0,)), x=Values(0.0, 1.0))
+bernoulli_log_prob.domain("2 n m, n m", logits=Values(avoid=(0.0,)), x=Values(0.0, 1.0))
