@@ -7,10 +7,12 @@ from .quantiser import VectorQuantiser, perplexity
 from .sampling import SamplingConfig, generate, greedy, until
 from .translator import Translator, TranslatorConfig
 from .vae import VAE, VAEConfig
+from .vqvae import VQVAE, VQVAEConfig
 
 __all__ = [
     "GPT",
     "VAE",
+    "VQVAE",
     "AttentionMaps",
     "BeamConfig",
     "GPTConfig",
@@ -20,6 +22,7 @@ __all__ = [
     "Translator",
     "TranslatorConfig",
     "VAEConfig",
+    "VQVAEConfig",
     "VectorQuantiser",
     "beam_search",
     "generate",
