@@ -8,7 +8,7 @@ nearest code e, and the decoder draws the image from the codes. What is minimise
     L = -log p(x|e) + |sg(z_e(x)) - e|^2 + beta |z_e(x) - sg(e)|^2,
 
 in nats an image, sums over pixels and over places; sg stops the gradient. Where codes are moving averages
-(their appendix A.1, here the default) the second term is left out, and they follow `update` instead.
+(their appendix A.1, here the default) the second term is left out, and `VectorQuantiser.update` moves them.
 
 The posterior is one grid of codes, with certainty. So for any distribution p of grids, which may be learnt
 when all else is, an image costs -log p(x|e) - log p(e) >= -log p(x) nats. Here p takes the places to be
@@ -143,7 +143,7 @@ class VQVAE(nn.Module):
     def loss(self, x):
         """Losses of images x (B, H, W), as `observe` returns them: eq. 3, with one sum over all of an image.
 
-        Nothing is changed by it; see `update`.
+        No code is moved by it: give z and codes to `quantiser.update` after the optimizer's step.
 
         Raises:
             ValueError: x has another shape.

@@ -15,26 +15,36 @@ the prior; without gradient or decoder that takes a few percent of an epoch.
 
 import math
 import warnings
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
 from .. import data
 from ..autograd import no_grad
+from ..configuration import check, option
 from ..models import VQVAE, VQVAEConfig, perplexity
 from . import plots, vqvae_pictures
 from .options import from_settings
 from .streams import stream
 from .task import Player, means
-from .vae_task import VAESampling
+
+
+@dataclass(frozen=True, kw_only=True)
+class VQVAESampling:
+    """What is drawn."""
+
+    count: int = option(64, "how many images", at_least=1)
+
+    def __post_init__(self):
+        check(self)
 
 
 class VQVAETask:
     """A VQ-VAE on images, any of data.IMAGES or a file or folder of images."""
 
     model_config, derived = VQVAEConfig, ("height", "width", "levels")
-    data_config, looking, files = None, None, ()
-    sampling = VAESampling
+    data_config, sampling, looking, files = None, VQVAESampling, None, ()
     sources = data.IMAGES
     settings: ClassVar = {
         "digits": {"channels": 32, "codes": 64, "decay": 0.95, "epochs": 60, "batch": 50, "lr": 2e-3},
@@ -164,7 +174,7 @@ class VQVAETask:
         return told | rate | {"usage": _usage(used), "perplexity": perplexity(used)}
 
     def samples(self, path, rng):
-        self.sample(path, VAESampling(), rng=rng)
+        self.sample(path, VQVAESampling(), rng=rng)
 
     def sample(self, path, options, *, rng):
         path = path.with_name(f"{path.name}.png")
