@@ -11,6 +11,7 @@ import pytest
 import tinygen as tg
 from tinygen.models import VQVAE, VQVAEConfig, perplexity
 from tinygen.training import Session, session, vqvae_pictures
+from tinygen.training.recipes import MODELS
 from tinygen.training.step import take_step
 
 SMALL = {"height": 9, "width": 8, "halvings": 1, "channels": 5, "blocks": 1, "codes": 7, "latent": 3}
@@ -69,6 +70,10 @@ def test_mistakes_are_told():
         VQVAEConfig(codebook="ema")
     with pytest.raises(ValueError, match="decay: expected at least 0 and below 1, got 1"):
         VQVAEConfig(decay=1.0)
+    with pytest.raises(ValueError, match=r"expected images of shape \[8, 8\], got \[9, 8\]"):
+        MODELS["vqvae"].check({"shape": [8, 8]}, {"shape": [9, 8]})
+    with pytest.raises(ValueError, match="count: expected at least 1, got 0"):
+        MODELS["vqvae"].sampling(count=0)
 
 
 # the loss

@@ -133,13 +133,13 @@ class VQVAETask:
             self._warn_of_collapse(told["train_usage"], told["train_perplexity"])
         return self.measure(rng) | told
 
-    def _warn_of_collapse(self, usage, told_by):
+    def _warn_of_collapse(self, usage, spread):
         codes = self.model.config.codes
-        if codes >= 4 and (usage < 1 / 20 or told_by < 2):
+        if codes >= 4 and (usage < 1 / 20 or spread < 2):
             self.warned = True
             warnings.warn(
                 f"the codebook has collapsed: {round(usage * codes)} of {codes} codes are in use, with a "
-                f"perplexity of {told_by:.3g}; try a smaller lr, or a larger restart than "
+                f"perplexity of {spread:.3g}; try a smaller lr, or a larger restart than "
                 f"{self.model.config.restart:g}",
                 stacklevel=3,
             )
