@@ -3,13 +3,16 @@
 from .beam import BeamConfig, Hypothesis, beam_search
 from .gpt import GPT, GPTConfig
 from .looking import AttentionMaps, Guesses, guesses
+from .quantiser import VectorQuantiser, perplexity
 from .sampling import SamplingConfig, generate, greedy, until
 from .translator import Translator, TranslatorConfig
 from .vae import VAE, VAEConfig
+from .vqvae import VQVAE, VQVAEConfig
 
 __all__ = [
     "GPT",
     "VAE",
+    "VQVAE",
     "AttentionMaps",
     "BeamConfig",
     "GPTConfig",
@@ -19,9 +22,12 @@ __all__ = [
     "Translator",
     "TranslatorConfig",
     "VAEConfig",
+    "VQVAEConfig",
+    "VectorQuantiser",
     "beam_search",
     "generate",
     "greedy",
     "guesses",
+    "perplexity",
     "until",
 ]

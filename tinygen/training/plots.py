@@ -101,18 +101,18 @@ def save_curves(rows, path, *, unit, units):
     Args:
         rows: dicts with `epoch` and any number of `train_NAME` and `test_NAME`.
         path: where to write the PNG.
-        unit: of the losses, such as "nats an image".
+        unit: of the losses, such as "nats an image"; what follows a comma has no room here.
         units: of metrics that have another one, name -> unit.
     """
     names = list(
         dict.fromkeys(key.partition("_")[2] for key in rows[0] if key.startswith(("train_", "test_")))
     )
-    columns = min(4, len(names))
+    columns, short = min(4, len(names)), unit.partition(",")[0]
     height = -(-len(names) // columns)
     figure = new_figure(4.2 * columns, 3.8 * height)
     grid = figure.subplots(height, columns, squeeze=False).ravel()
     for axes, name in zip(grid, names):
-        _curve(axes, rows, name, "norm" if name.endswith("gradient") else units.get(name, unit))
+        _curve(axes, rows, name, "norm" if name.endswith("gradient") else units.get(name, short))
     for axes in grid[len(names) :]:
         axes.remove()
     figure.axes[0].legend(frameon=False, fontsize=11, labelcolor=INK)
@@ -144,7 +144,8 @@ def _curve(axes, rows, name, unit):
 def _range(values):
     """Limits that show where a curve settles: the first epochs may leave the picture at the top."""
     low, high = min(values), max(values)
-    top = min(high, low + 4 * (np.percentile(values, 75) - low)) if len(values) > 20 else high
+    settled = 4 * (np.percentile(values, 75) - low) if len(values) > 20 else 0.0
+    top = min(high, low + settled) if settled else high
     room = 0.06 * (top - low) or 1.0
     return low - room, top + room
 

@@ -3,5 +3,6 @@
 from .gpt_recipe import GPTRecipe
 from .translator_task import TranslatorTask
 from .vae_task import VAETask
+from .vqvae_task import VQVAETask
 
-MODELS = {"vae": VAETask, "gpt": GPTRecipe, "translator": TranslatorTask}
+MODELS = {"vae": VAETask, "vqvae": VQVAETask, "gpt": GPTRecipe, "translator": TranslatorTask}

@@ -44,6 +44,9 @@ def take_step(task, optimizers, batch, config, number, *, lr):
         optimizer.lr = lr
         optimizer.step()
         lap("(optimizer)")
+        if task.players[turn].after:
+            task.players[turn].after(stream(config.seed, "noise", number, turn, 0))  # layers count from 1
+            lap("(after the step)")
     return found
 
 

@@ -6,7 +6,8 @@ For the loop (loop.py), a task has
     players          the networks that are trained, in this order, at every step: one, or for a GAN two
     steps_per_epoch  minibatches in a pass over the data, a number that may be a fraction
     batch(step)      the minibatch of a step, a tuple of arrays with one row an example
-    evaluate(rng)    metrics on data that it is not trained on, name -> number; all noise drawn from `rng`
+    evaluate(rng)    metrics on data that it is not trained on, name -> number; all noise drawn from `rng`.
+                     Names that begin with train_ are of data that it is trained on
     measure(rng)     the same for a model that is trained: on all data, as they are reported; with a second
                      argument, of the dataclass `measuring`, where the task has one
     remarks          lines that say more of what `measure` returned last
@@ -58,12 +59,14 @@ class Player:
     loss     (batch, rng) -> the loss, a scalar Tensor that is a mean over the batch, and other metrics,
              name -> scalar. All noise is drawn from `rng`.
     weight   batch -> what the mean is over: rows, or for instance tokens that count
+    after    rng -> None: what else moves in a step, once the parameters have; None for nothing
     """
 
     name: str
     module: nn.Module
     loss: Callable
     weight: Callable = rows
+    after: Callable | None = None
 
 
 def means(player, batches, rng):
