@@ -97,6 +97,13 @@ def test_an_image_that_is_in_both_sets_is_a_copy_of_neither():
     assert found.ratios[0] == 1 and found.distance[0] == 0 and found.ratios[1] == np.inf
 
 
+def test_copies_are_found_also_where_held_out_images_repeat_training_images():
+    train = np.concatenate([TRAIN, HELD_OUT[:9]])  # 3 %
+    samples = np.concatenate([images(80, seed=2), TRAIN[:20]])
+    found = memorisation(samples, train, HELD_OUT, quantile=0.01)
+    assert (found.share, found.expected) == (0.2, 0.03)
+
+
 def test_what_cannot_be_compared_is_refused():
     for sets in (
         (TRAIN[:, :5], TRAIN, HELD_OUT),
@@ -151,6 +158,14 @@ def test_all_ten_digits_each_5_to_15_percent():
 
 def test_what_are_no_probabilities_are_refused():
     good = one_hot_like(np.arange(10))
-    for bad in (good * 2, good - 0.2, good[0], good[:0], np.log(good), np.full((2, 10), np.nan)):
+    for bad in (
+        good * 2,
+        good - 0.2,
+        np.array([[1.5, -0.5]]),
+        good[0],
+        good[:0],
+        np.log(good),
+        np.full((2, 10), np.nan),
+    ):
         with pytest.raises(ValueError, match=r"class_spread: expected rows of .*; take the softmax"):
             class_spread(bad)

@@ -41,6 +41,15 @@ SMALL = {
         "ema": 0.9,
         "accumulate": 2,
     },
+    "classifier": {
+        "channels": 4,
+        "hidden": 16,
+        "dropout": 0.2,
+        "steps": 12,
+        "evaluate_every": 5,
+        "ema": 0.9,
+        "accumulate": 2,
+    },
     "gpt": {
         "data": "TEXT",
         "layers": 1,
@@ -103,10 +112,11 @@ def test_all_commands_know_it(tmp_path, small, model, capsys):
     assert main(["train", model, *options, "--out", str(tmp_path), "--name", "run"]) == 0
     assert main(["train", "--resume", str(tmp_path / "run"), "--steps", "14"]) == 0
     capsys.readouterr()
-    for command in ("sample", "evaluate"):
-        assert main([command, str(tmp_path / "run")]) == 0
+    makes_something = MODELS[model].sampling is not None
+    assert main(["sample", str(tmp_path / "run")]) == (0 if makes_something else 2)
+    assert main(["evaluate", str(tmp_path / "run")]) == 0
     shown = capsys.readouterr().out
-    assert str(tmp_path / "run" / "samples-0.") in shown and "loss" in shown
+    assert (str(tmp_path / "run" / "samples-0.") in shown) == makes_something and "loss" in shown
     options = [
         option for option in options if option.split("=")[0][2:] in ("data", "width", "hidden", "layers")
     ]

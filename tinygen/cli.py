@@ -143,6 +143,7 @@ class Evaluation:
 
     checkpoint: str = option("last", BEST, choices=("last", "best"))
     data: str | None = option(None, "another data set, or path (default: what the run was trained on)")
+    quality: bool = option(False, "of images: judge what it makes too, by FID, KID, recall, classes, copies")
     json: bool = option(False, "print one line of JSON")
 
 
@@ -291,9 +292,10 @@ def _trained(begun, quiet):
         return 0
     row = (run.metrics() or [{}])[-1]
     words = ", ".join(f"{name.replace('_', ' ')} {row[name]:.5g}" for name in row if name.startswith("test_"))
+    more = "evaluate" if task.sampling is None else "sample"
     print(
         f"trained for {lead}\n{words} (losses in {task.unit})\n"
-        f"all of it on one page: {run.path('report.html')}\nmore: tinygen sample {name}"
+        f"all of it on one page: {run.path('report.html')}\nmore: tinygen {more} {name}"
     )
     return 0
 
@@ -303,6 +305,11 @@ def _trained(begun, quiet):
 
 def _sample(argv):
     folder, recipe, given = _run_and_recipe("sample", argv, Sampling, "sampling")
+    if recipe.sampling is None:
+        raise Mistake(
+            f"sample: expected a model that makes something, got the classifier of {folder}; "
+            f"do: tinygen evaluate {quote(folder)}"
+        )
     with _mistakes():
         options = from_settings(Sampling, given)
         run, task, _ = session.trained(folder, options.checkpoint)
@@ -363,7 +370,9 @@ def _evaluate(argv):
     with _mistakes():
         options, kind = from_settings(Evaluation, given), getattr(recipe, "measuring", None)
         how = from_settings(kind, given) if kind else None
-        metrics, task = session.evaluated(folder, options.checkpoint, options.data, how)
+        metrics, task = session.evaluated(
+            folder, options.checkpoint, options.data, how, judged=options.quality
+        )
     if options.json:
         print(json.dumps(metrics))
     else:

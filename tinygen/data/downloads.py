@@ -93,7 +93,7 @@ def find(name):
     for candidate in (name, name.removesuffix(".gz")) if folder else ():
         if (folder / candidate).is_file():
             return folder / candidate
-    path = (_folder("TINYGEN_CACHE") or _system_cache()) / name
+    path = cache_folder() / name
     try:
         if not path.exists():
             _download(name, path)
@@ -108,6 +108,11 @@ def find(name):
             "make room or give permission there, or set TINYGEN_CACHE to another folder"
         ) from error
     return path
+
+
+def cache_folder():
+    """Where is kept what can be had again: $TINYGEN_CACHE, or tinygen's folder among the system's caches."""
+    return _folder("TINYGEN_CACHE") or _system_cache()
 
 
 def _folder(variable):

@@ -1,6 +1,7 @@
 """Generative models: a paper a file."""
 
 from .beam import BeamConfig, Hypothesis, beam_search
+from .classifier import Classifier, ClassifierConfig
 from .gpt import GPT, GPTConfig
 from .looking import AttentionMaps, Guesses, guesses
 from .quantiser import VectorQuantiser, perplexity
@@ -15,6 +16,8 @@ __all__ = [
     "VQVAE",
     "AttentionMaps",
     "BeamConfig",
+    "Classifier",
+    "ClassifierConfig",
     "GPTConfig",
     "Guesses",
     "Hypothesis",

@@ -1,8 +1,15 @@
 """What can be trained: the task of each family, by its name on the command line."""
 
+from .classifier_task import ClassifierTask
 from .gpt_recipe import GPTRecipe
 from .translator_task import TranslatorTask
 from .vae_task import VAETask
 from .vqvae_task import VQVAETask
 
-MODELS = {"vae": VAETask, "vqvae": VQVAETask, "gpt": GPTRecipe, "translator": TranslatorTask}
+MODELS = {
+    "vae": VAETask,
+    "vqvae": VQVAETask,
+    "gpt": GPTRecipe,
+    "translator": TranslatorTask,
+    "classifier": ClassifierTask,
+}

@@ -11,9 +11,11 @@ from ..nn import adapt, merge
 from . import plots
 from .checkpoint import Damaged, digest
 from .config import TrainingConfig
+from .judges import judge
 from .loop import train
 from .options import choose, from_settings
 from .profile import lap, profile
+from .quality import MOST, quality
 from .recipes import MODELS
 from .report import report
 from .runs import Run, check_libraries
@@ -276,7 +278,7 @@ def add_data(run, task, config, data_info):
 
 
 @no_grad()
-def evaluated(folder, which="last", source=None, options=None):
+def evaluated(folder, which="last", source=None, options=None, *, judged=False):
     """Measure a trained model on data that it was not trained on.
 
     Args:
@@ -284,6 +286,7 @@ def evaluated(folder, which="last", source=None, options=None):
         which: "last" or "best", see `Run.weights`.
         source: other data than those of the run, a name or a path.
         options: the task's `measuring`, where it has such a dataclass (None: its defaults).
+        judged: whether the images that it makes are judged too, see quality.py.
 
     Returns:
         metrics: name -> float.
@@ -291,9 +294,16 @@ def evaluated(folder, which="last", source=None, options=None):
 
     Raises:
         ValueError, FileNotFoundError: as for `trained`; or the data are not like those it was trained on.
+        ValueError, OSError, KeyboardInterrupt, MissingLibrary: as for `quality`, or it makes no images.
     """
     run, task, saved = trained(folder, which)
     config = TrainingConfig(**saved["training"])
+    if judged:
+        if not hasattr(task, "made"):
+            raise ValueError(
+                f"quality: is not used by a {saved['model']}, which makes no images; leave it out"
+            )
+        judge(source or config.data)  # what is missing for it is told, or trained, before the longer part
     if source is None:
         add_data(run, task, config, saved["data"])
     else:
@@ -306,7 +316,12 @@ def evaluated(folder, which="last", source=None, options=None):
             raise ValueError(f"{source}: {error}; give data like {config.data}") from error
         task.set_data(arrays, config)
     rng = stream(config.seed, "evaluation")
-    return task.measure(rng) if options is None else task.measure(rng, options), task
+    metrics = task.measure(rng) if options is None else task.measure(rng, options)
+    if judged:
+        made = task.made(min(len(task.test), MOST), rng)
+        figures, remarks = quality(made, task.train, task.test, source or config.data, rng)
+        metrics, task.remarks = metrics | figures, (*task.remarks, *remarks)
+    return metrics, task
 
 
 def one_step(task, config):

@@ -176,6 +176,13 @@ class VAETask:
         found, self.remarks = measured(self, options or VAEMeasuring(), rng=rng)
         return found
 
+    def made(self, count, rng):
+        """So many images (N, H, W), an array: of random codes, given what is known of the test images."""
+        c = np.resize(self.test_given, (count, self.test_given.shape[1]))
+        parts = data.in_order(self.model.noise(count, rng=rng), c, size=500)
+        made = [self.model.generate(z, given if self.given else None).numpy() for z, given in parts]
+        return np.concatenate(made)
+
     def samples(self, path, rng):
         self.sample(path, VAESampling(), rng=rng)
 

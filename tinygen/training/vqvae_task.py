@@ -65,7 +65,7 @@ class VQVAETask:
         self.model, self.seen = model, []
         self.players = (Player("model", model, self.loss, after=self.after),)
         self.unit = f"nats an image, {model.likelihood.words}"
-        self.remarks, self.made, self.warned = (), 0, False
+        self.remarks, self.steps, self.warned = (), 0, False
 
     @staticmethod
     def load(source, settings, files=None):
@@ -97,7 +97,7 @@ class VQVAETask:
         self.steps_per_epoch = len(self.minibatches)
 
     def batch(self, step):
-        self.made = step + 1
+        self.steps = step + 1
         return self.minibatches.at(step)
 
     # a step
@@ -129,7 +129,7 @@ class VQVAETask:
         self.model.count(self._codes(self.train, rng))
         used = self.model.occurrences.sum(axis=(0, 1))
         told = {"train_usage": _usage(used), "train_perplexity": perplexity(used)}
-        if self.made >= self.steps_per_epoch and not self.warned:
+        if self.steps >= self.steps_per_epoch and not self.warned:
             self._warn_of_collapse(told["train_usage"], told["train_perplexity"])
         return self.measure(rng) | told
 
@@ -172,6 +172,11 @@ class VQVAETask:
         )
         rate = {"rate": places * per_place}
         return told | rate | {"usage": _usage(used), "perplexity": perplexity(used)}
+
+    def made(self, count, rng):
+        """So many images (N, H, W), an array, of codes drawn from the prior."""
+        parts = data.in_order(self.model.draw(count, rng=rng), size=self.at_once)
+        return np.concatenate([self.model.generate(codes).numpy() for (codes,) in parts])
 
     def samples(self, path, rng):
         self.sample(path, VQVAESampling(), rng=rng)
