@@ -1,6 +1,7 @@
 """Generative models: a paper a file."""
 
 from .beam import BeamConfig, Hypothesis, beam_search
+from .gan import GAN, GANConfig
 from .gpt import GPT, GPTConfig
 from .looking import AttentionMaps, Guesses, guesses
 from .sampling import SamplingConfig, generate, greedy, until
@@ -8,10 +9,12 @@ from .translator import Translator, TranslatorConfig
 from .vae import VAE, VAEConfig
 
 __all__ = [
+    "GAN",
     "GPT",
     "VAE",
     "AttentionMaps",
     "BeamConfig",
+    "GANConfig",
     "GPTConfig",
     "Guesses",
     "Hypothesis",

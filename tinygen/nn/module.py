@@ -15,6 +15,8 @@ Its parameters are `layers.0.weight`, `layers.0.bias`, `layers.1.weight`, `layer
 order. The walk enters modules, lists, tuples and dicts, and nothing else: modules in a set are not found.
 """
 
+import contextlib
+
 from .. import arrays
 from ..autograd.engine import Leaf, tick
 from ..autograd.ops.arithmetic import raw
@@ -90,6 +92,25 @@ class Module:
         """Forget the gradients of all parameters."""
         for parameter in self.parameters():
             parameter.grad = None
+
+    @contextlib.contextmanager
+    def held(self):
+        """`with net.held():` it computes as ever, and is left byte for byte as it was.
+
+        Gradients pass through it to its inputs; none are computed for its parameters, which are constants of
+        what is recorded in the block. What its buffers learn there is forgotten.
+        """
+        nodes = [(parameter, parameter.node) for parameter in _first_names(self)[0].values()]
+        buffers = [(module, name, getattr(module, name)) for module, name in self._named_buffers().values()]
+        for parameter, _ in nodes:
+            parameter.node = None
+        try:
+            yield self
+        finally:
+            for parameter, node in nodes:
+                parameter.node = node
+            for module, name, array in buffers:
+                setattr(module, name, array)
 
     def convert(self, function):
         """Replace every parameter's and buffer's array by `function(array)`; gradients go; returns itself.
