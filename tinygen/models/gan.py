@@ -34,7 +34,7 @@ from .. import nn
 from ..autograd import ops
 from ..autograd.ops.arithmetic import raw
 from ..configuration import check, option
-from .gan_losses import LOSSES, OF_PROBABILITIES, gradient_penalty, r1
+from .gan_losses import LOSSES, OF_PROBABILITIES, UNDECIDED, gradient_penalty, r1
 from .gan_networks import discriminator, generator
 
 NORMS = ("none", "batch", "layer")
@@ -141,7 +141,8 @@ class GAN(nn.Module):
         Returns:
             loss: a scalar Tensor, penalties included.
             figures: name -> scalar; `real` and `fake`, what the discriminator says of them on average (a
-                probability where the loss is one of probabilities, else the logit), and the penalties.
+                probability where the loss is one of probabilities, else the logit); `accuracy`, the share of
+                which it is right, but for Wasserstein; and the penalties.
 
         Raises:
             ValueError: the shapes do not fit together, N is no multiple of m, or the penalty has no t.
@@ -160,7 +161,7 @@ class GAN(nn.Module):
             total = loss(real_logits, fake_logits, sure * (1 - flips[0]), sure * flips[1])
         else:
             total = loss(real_logits, fake_logits)
-        figures = {"real": self.said(real_logits), "fake": self.said(fake_logits)}
+        figures = self.figures(raw(real_logits), raw(fake_logits))
 
         def critic(x):
             return self.discriminator(x, c)
@@ -193,10 +194,14 @@ class GAN(nn.Module):
         )
         return logits[: len(real)], logits[len(real) :]
 
-    def said(self, logits):
-        """The mean of what the discriminator says: a probability where the loss is one of probabilities."""
-        logits = raw(logits)
-        return (ops.sigmoid(logits) if self.config.loss in OF_PROBABILITIES else logits).mean()
+    def figures(self, real, fake):
+        """`real`, `fake` and `accuracy` of arrays of logits; see `discriminator_loss`."""
+        loss, found = self.config.loss, {}
+        if loss in UNDECIDED:
+            found["accuracy"] = ((real > UNDECIDED[loss]).mean() + (fake < UNDECIDED[loss]).mean()) / 2
+        if loss in OF_PROBABILITIES:
+            real, fake = ops.sigmoid(real), ops.sigmoid(fake)
+        return {"real": real.mean(), "fake": fake.mean()} | found
 
     def packs(self, x):
         """(N, ...) as (B, m, ...), each pack of examples that follow one another; None stays None.

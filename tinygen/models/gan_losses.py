@@ -76,6 +76,8 @@ LOSSES = {  # name -> (discriminator's: real, fake -> scalar; generator's: fake 
     "hinge": (hinge_discriminator, critic_generator),
     "wasserstein": (wasserstein_discriminator, critic_generator),
 }
+UNDECIDED = {"minimax": 0.0, "non-saturating": 0.0, "least-squares": 0.5, "hinge": 0.0}  # a logit that is
+# neither "real" nor "fake"; of the Wasserstein loss only differences of logits count
 OF_PROBABILITIES = ("minimax", "non-saturating")  # whose D is a sigmoid: they know targets other than 0 and 1
 
 

@@ -1,5 +1,6 @@
 """How a model is trained, and for how long: one dataclass, whose fields are options of `tinygen train`."""
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -78,6 +79,17 @@ class TrainingConfig:
                     f"{name}: is not used by optimizer {self.optimizer} with schedule {self.schedule}; "
                     "leave it out, or choose others"
                 )
+
+    def make_optimizers(self, players):
+        """The optimizer of each player, with its own settings.
+
+        Raises:
+            ValueError: as for the settings of a TrainingConfig.
+        """
+        return [
+            dataclasses.replace(self, **player.settings).make_optimizer(player.module.parameters())
+            for player in players
+        ]
 
     def make_optimizer(self, parameters):
         """The optimizer of these parameters."""

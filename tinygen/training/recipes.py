@@ -1,7 +1,8 @@
 """What can be trained: the task of each family, by its name on the command line."""
 
+from .gan_task import GANTask
 from .gpt_recipe import GPTRecipe
 from .translator_task import TranslatorTask
 from .vae_task import VAETask
 
-MODELS = {"vae": VAETask, "gpt": GPTRecipe, "translator": TranslatorTask}
+MODELS = {"vae": VAETask, "gan": GANTask, "gpt": GPTRecipe, "translator": TranslatorTask}

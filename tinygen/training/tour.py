@@ -87,10 +87,12 @@ def _page(done):
     parts = []
     for (model, data, words), session, lead, samples in done:
         name, monitor = session.run.folder.name, session.task.monitor
-        value = session.run.metrics()[-1][f"test_{monitor}"]
-        figures = f"Trained for {lead}: test {monitor} {value:.4g} {session.task.unit}."
+        figures = f"Trained for {lead}"
+        if monitor:
+            value = session.run.metrics()[-1][f"test_{monitor}"]
+            figures += f": test {monitor} {value:.4g} {session.task.unit}"
         report = f'<a href="{name}/report.html">Curves, samples over time, configuration, operations</a>'
-        shown = f"<p>{html.escape(words)}</p>{picture(samples)}<p>{html.escape(figures)} {report}.</p>"
+        shown = f"<p>{html.escape(words)}</p>{picture(samples)}<p>{html.escape(figures)}. {report}.</p>"
         parts.append((f"{model.upper()}: {data}", shown))
     onward = [
         (f"tinygen sample {session.run.folder}", "more of what it makes") for _, session, *_ in done
