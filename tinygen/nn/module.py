@@ -100,8 +100,10 @@ class Module:
         Gradients pass through it to its inputs; none are computed for its parameters, which are constants of
         what is recorded in the block. What its buffers learn there is forgotten.
         """
-        nodes = [(parameter, parameter.node) for parameter in _first_names(self)[0].values()]
-        buffers = [(module, name, getattr(module, name)) for module, name in self._named_buffers().values()]
+        parts = [part for _, part in _walk(self, "", set())]
+        nodes = [(part, part.node) for part in parts if isinstance(part, Parameter)]
+        modules = [part for part in parts if isinstance(part, Module) and part.buffers]
+        buffers = [(module, name, getattr(module, name)) for module in modules for name in module.buffers]
         for parameter, _ in nodes:
             parameter.node = None
         try:
