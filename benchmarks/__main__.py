@@ -20,7 +20,7 @@ import tempfile
 from . import measure
 
 FAMILIES = ("matmul", "attention", "convolution", "rows", "elementwise", "adam", "steps", "generation")
-NAMES = (*FAMILIES, "memory", "start", "overhead")
+NAMES = (*FAMILIES, "memory", "start", "example", "overhead")
 PACKAGES = ("tinygen", "numpy", "numba", "torch", "jax", "jaxlib")
 
 
@@ -104,8 +104,8 @@ def measured(name, effort, quick):
     """case -> record of one family."""
     if name == "overhead":
         return overhead(effort, quick)
-    if name == "start":
-        return importlib.import_module(".start", __package__).records(effort, quick)
+    if name in ("start", "example"):
+        return importlib.import_module(f".{name}", __package__).records(effort, quick)
     if name == "memory":
         return memory(quick)
     from . import cases

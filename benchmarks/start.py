@@ -46,8 +46,9 @@ def vae():
     from tinygen.models.vae import VAE, VAEConfig
 
     rng = np.random.default_rng(0)
-    model, x = VAE(VAEConfig(inputs=784, hidden=400, latent=20), rng=rng), rng.random((128, 784), np.float32)
-    return model.parameters(), lambda: model.loss(x, model.noise(len(x), rng=rng))[0]
+    model = VAE(VAEConfig(height=28, width=28, hidden=400, latent=20), rng=rng)
+    x = rng.random((128, 28, 28), np.float32)
+    return model.parameters(), lambda: model.loss(x, model.noise(1, len(x), rng=rng))[0]
 
 
 def gpt(batch=8, time=256, width=384, heads=6, characters=65):

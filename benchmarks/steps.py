@@ -29,7 +29,7 @@ from .cases import Case, as_arrays
 LR, BETAS, EPS = 1e-3, (0.9, 0.99), 1e-8
 NANOGPT = GPTConfig(vocabulary=65, context=64, layers=4, heads=4, width=128, bias=False)
 LARGE = GPTConfig(vocabulary=65, context=256, layers=6, heads=6, width=384, bias=False)
-MNIST = VAEConfig(inputs=784, hidden=400, latent=20)
+MNIST = VAEConfig(height=28, width=28, hidden=400, latent=20)
 
 
 @dataclass
@@ -55,8 +55,10 @@ class Step(Case):
         return kind(self.config, rng=np.random.default_rng(0))
 
     def weights(self):
-        """name -> array, for the peers."""
-        return {name: parameter.numpy().copy() for name, parameter in self.model().named_parameters()}
+        """name -> array, for the peers, whose VAE is five layers in a row."""
+        ours = self.model().named_parameters()
+        theirs = ((name.replace("layers.0.", "").replace("decoder.pixels", "pixels"), p) for name, p in ours)
+        return {name: parameter.numpy().copy() for name, parameter in theirs}
 
     def serves(self, name):
         return name in self.functions
@@ -126,7 +128,7 @@ def gpt_work(config, batch):
 
 def vae_work(config, batch):
     """Operations of the products of a step; the gradient of the images is not asked for."""
-    first = config.inputs * config.hidden
+    first = config.height * config.width * config.hidden
     return batch * (2 * 2 * first + 6 * (3 * config.latent * config.hidden + first))
 
 
@@ -137,6 +139,6 @@ def cases():
         shape = f"GPT {config.layers}x{config.width}, {batch}x{config.context}"
         inputs, settings = [tokens[:, :-1], tokens[:, 1:]], {"config": config, "decay": 0.1, "clip": 1.0}
         yield Step("step", shape, gpt_work(config, batch), TRAINERS, inputs, **settings)
-    noise = rng.standard_normal((128, MNIST.latent), dtype=np.float32)
-    inputs, shape = [rng.random((128, MNIST.inputs), np.float32), noise], "VAE 784-400-20, 128"
+    noise = rng.standard_normal((1, 128, MNIST.latent), dtype=np.float32)
+    inputs, shape = [rng.random((128, 28, 28), np.float32), noise], "VAE 784-400-20, 128"
     yield Step("training", shape, vae_work(MNIST, 128), TRAINERS, inputs, config=MNIST)

@@ -38,6 +38,7 @@ def vae(config, weights, x, eps):
     def linear(name, x):
         return x @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]
 
+    x, eps = x.reshape(len(x), -1), eps[0]
     h = jax.nn.relu(linear("encoder", x))
     mu, log_var = linear("mean", h), linear("log_variance", h)
     logits = linear("pixels", jax.nn.relu(linear("decoder", mu + jnp.exp(0.5 * log_var) * eps)))

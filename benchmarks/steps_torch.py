@@ -54,13 +54,14 @@ class GPT(nn.Module):
 class VAE(nn.Module):
     def __init__(self, config):
         super().__init__()
-        self.encoder = nn.Linear(config.inputs, config.hidden)
+        self.encoder = nn.Linear(config.height * config.width, config.hidden)
         self.mean = nn.Linear(config.hidden, config.latent)
         self.log_variance = nn.Linear(config.hidden, config.latent)
         self.decoder = nn.Linear(config.latent, config.hidden)
-        self.pixels = nn.Linear(config.hidden, config.inputs)
+        self.pixels = nn.Linear(config.hidden, config.height * config.width)
 
     def forward(self, x, eps):
+        x, eps = x.flatten(1), eps[0]
         h = F.relu(self.encoder(x))
         mu, log_var = self.mean(h), self.log_variance(h)
         logits = self.pixels(F.relu(self.decoder(mu + torch.exp(0.5 * log_var) * eps)))

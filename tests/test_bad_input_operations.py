@@ -93,6 +93,8 @@ SHAPES = [
         "[0, 4)",
         "ignore_index",
     ),
+    ("tg.bernoulli_log_prob(ones(2, 3), ones(2, 4))", ValueError, "bernoulli_log_prob: ", "(2, 3)", "(2, 4)"),
+    ("tg.bernoulli_log_prob(ones(3), ones(2, 3))", ValueError, "bernoulli_log_prob: ", "last axes", "(2, 3)"),
     ("tg.bce_with_logits(ones(3), ones(4))", ValueError, "bce_with_logits: ", "(3,)", "(4,)"),
     ("tg.layer_norm(ones(3, 4), ones(3))", ValueError, "layer_norm: ", "weight", "(4,)", "(3,)"),
     ("tg.layer_norm(ones())", (IndexError, ValueError), "layer_norm: "),

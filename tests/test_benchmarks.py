@@ -187,7 +187,7 @@ def test_the_smallest_case_of_each_kind_agrees_with_the_reference(family):
 
 
 SMALL_GPT = GPTConfig(vocabulary=7, context=6, layers=2, heads=2, width=8, bias=False)
-SMALL_VAE = VAEConfig(inputs=9, hidden=5, latent=2)
+SMALL_VAE = VAEConfig(height=3, width=3, hidden=5, latent=2)
 
 
 def small_step(kind):
@@ -196,7 +196,7 @@ def small_step(kind):
         inputs = list(rng.integers(0, 7, (2, 3, 6)))
         settings = {"config": SMALL_GPT, "decay": 0.1, "clip": 0.1}
         return steps.Step("step", "small", steps.gpt_work(SMALL_GPT, 3), steps.TRAINERS, inputs, **settings)
-    inputs = [rng.random((3, n), np.float32) for n in (9, 2)]
+    inputs = [rng.random(shape, np.float32) for shape in ((3, 3, 3), (1, 3, 2))]
     return steps.Step("step", "small", steps.vae_work(SMALL_VAE, 3), steps.TRAINERS, inputs, config=SMALL_VAE)
 
 

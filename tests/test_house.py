@@ -73,6 +73,11 @@ RAW_ARRAYS = {
 }
 MORE_RAW_ARRAYS = {
     "tinygen.nn.init": {"linalg", "sign", "diag"},
+    # what is drawn has no gradient
+    "tinygen.nn.distributions": {
+        *("broadcast_shapes", "clip", "exp", "expm1", "finfo", "log", "log1p", "maximum", "rint", "where")
+    },
+    "tinygen.models.likelihoods": {"rint"},
     # tables that are computed once, and what happens to logits when nothing is learnt any more
     "tinygen.models.positions": {"outer", "sin", "cos", "abs"},
     "tinygen.models.beam": {

@@ -78,7 +78,25 @@ def test_cross_entropy_equals_the_plain_one(x, rng, smoothing, ignored):
     assert_close(quietly(rows.cross_entropy_backward, *given), theirs, 10)
 
 
+@given(logits(), strategies.generators(), st.sampled_from((1, 3)), st.sampled_from((0, 1)))
+def test_bernoulli_equals_the_plain_one(x, rng, times, grey):
+    """Also for several rows of logits to one of bits."""
+    bits = rng.random(x.shape).astype(x.dtype)
+    bits = bits if grey else np.rint(bits)
+    many = np.stack([x + i for i in range(times)]) if times > 1 else x
+    theirs = np.asarray(quietly(reference.bernoulli_log_prob, many, bits))
+    assert_close(quietly(rows.bernoulli_log_prob, many, bits), theirs, 1e4)
+    g = rng.normal(size=theirs.shape).astype(x.dtype)
+    expected = quietly(reference.bernoulli_log_prob_backward, g, many, bits)
+    assert_close(quietly(rows.bernoulli_log_prob_backward, g, many, bits), expected, 10)
+
+
 def test_what_is_left_to_the_plain_ones():
+    for shape in ((2, 4), (4,), (5, 3, 3), ()):
+        bits = np.ones(shape)
+        assert rows.bernoulli_log_prob(np.ones((3, 3)), bits) is NotImplemented
+        assert rows.bernoulli_log_prob_backward(np.ones(3), np.ones((3, 3)), bits) is NotImplemented
+    assert rows.bernoulli_log_prob(np.ones((0, 3)), np.ones(3)) is NotImplemented
     x, t = np.ones((3, 4)), np.array([0, 1, 2])
     for left in (x.astype(np.float16), np.ones((3, 0)), np.ones((0, 3)), np.array(1.0)):
         assert rows.softmax(left, -1) is NotImplemented

@@ -15,9 +15,20 @@ from tinygen.training.step import take_step
 for library in ("sklearn", "matplotlib", "safetensors", "tqdm"):
     pytest.importorskip(library)
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*has collapsed")  # so short a training has yet to begin
+
 # Small enough for a test, with everything that can be in a checkpoint.
 SMALL = {
-    "vae": {"hidden": 16, "steps": 12, "evaluate_every": 5, "ema": 0.9, "accumulate": 2},
+    "vae": {
+        "hidden": 16,
+        "likelihood": "bernoulli",
+        "condition": "label",
+        "kl_warmup": 5,
+        "steps": 12,
+        "evaluate_every": 5,
+        "ema": 0.9,
+        "accumulate": 2,
+    },
     "gan": {
         "data": "grid",
         "condition": "label",

@@ -10,6 +10,7 @@ import pytest
 import tinygen as tg
 from tinygen.autograd.modes import PLAIN, Observer, current_mode, observing
 from tinygen.models import VAE, VAEConfig
+from tinygen.models.image_networks import MLPEncoder
 from tinygen.testing import gradcheck
 
 
@@ -204,12 +205,12 @@ def test_an_observer_that_does_nothing_changes_nothing(x):
 
 
 def test_anomaly_names_the_line_of_a_model_and_not_of_its_layers():
-    model = VAE(VAEConfig(inputs=4, hidden=3, latent=2), rng=np.random.default_rng(0))
-    lines, first = inspect.getsourcelines(VAE.encode)
-    line = first + next(i for i, line in enumerate(lines) if "self.encoder(x)" in line)
-    where = rf"the result of linear is not finite .*models/vae\.py:{line} in encode"
+    model = VAE(VAEConfig(height=2, width=2, hidden=3, latent=2), rng=np.random.default_rng(0))
+    lines, first = inspect.getsourcelines(MLPEncoder.forward)
+    line = first + next(i for i, line in enumerate(lines) if "self.layers(" in line)
+    where = rf"the result of linear is not finite .*models/image_networks\.py:{line} in forward"
     with tg.anomaly(), pytest.raises(FloatingPointError, match=where):
-        model.loss(np.full((1, 4), np.nan, np.float32), np.zeros((1, 2), np.float32))
+        model.loss(np.full((1, 2, 2), np.nan, np.float32), np.zeros((1, 1, 2), np.float32))
 
 
 def test_anomaly_names_no_line_of_the_kernels_which_run_a_rules_formula(x):

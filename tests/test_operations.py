@@ -174,6 +174,11 @@ def define_token_cross_entropy(logits, targets, *, ignore_index=-100, label_smoo
     return -(log_p * wanted).sum(axis=-1) * (targets != ignore_index)
 
 
+def define_bernoulli_log_prob(logits, x):
+    p = tg.sigmoid(logits)
+    return (x * tg.log(p) + (1 - x) * tg.log(1 - p)).sum(axis=-1)
+
+
 def pair(value):
     return (value, value) if isinstance(value, int) else value
 
@@ -225,6 +230,7 @@ DEFINITIONS = {
     "group_norm": define_group_norm,
     "rms_norm": define_rms_norm,
     "token_cross_entropy": define_token_cross_entropy,
+    "bernoulli_log_prob": define_bernoulli_log_prob,
     "conv2d": define_conv2d,
     "conv_transpose2d": define_conv_transpose2d,
 }

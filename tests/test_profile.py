@@ -477,12 +477,12 @@ def test_a_lap_outside_a_profile_does_nothing():
 def test_profiling_changes_nothing_of_the_training():
     def trained(run):
         rng = np.random.default_rng(3)
-        model = VAE(VAEConfig(inputs=6, hidden=5, latent=2), rng=rng)
+        model = VAE(VAEConfig(height=2, width=3, hidden=5, latent=2), rng=rng)
         optimizer = Adam(model.parameters(), lr=1e-2)
-        x = rng.random((4, 6), dtype=np.float32)
+        x = rng.random((4, 2, 3), dtype=np.float32)
 
         def step():
-            loss, *_ = model.loss(x, model.noise(4, rng=rng))
+            loss, *_ = model.loss(x, model.noise(1, 4, rng=rng))
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

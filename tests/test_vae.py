@@ -2,6 +2,7 @@
 
 import gc
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -9,10 +10,12 @@ from watched import seen, watched
 
 import tinygen as tg
 from tinygen.models import VAE, VAEConfig
+from tinygen.models.likelihoods import LIKELIHOODS
 from tinygen.optim import Adam
-from tinygen.training import Session
+from tinygen.training import Session, session
+from tinygen.training.vae_task import VAESampling
 
-SMALL = VAEConfig(inputs=12, hidden=7, latent=3)
+SMALL = VAEConfig(height=4, width=3, hidden=7, latent=3)
 
 
 def generator(seed=0):
@@ -22,11 +25,8 @@ def generator(seed=0):
 def model_and_input(count=5, config=SMALL):
     """A VAE, images and noise, float32."""
     model = VAE(config, rng=generator())
-    return (
-        model,
-        generator(1).random((count, config.inputs), dtype=np.float32),
-        model.noise(count, rng=generator(2)),
-    )
+    x = generator(1).random((count, config.height, config.width), dtype=np.float32)
+    return model, x, model.noise(config.samples, count, rng=generator(2))
 
 
 def by_hand(state, x, eps):
@@ -36,9 +36,12 @@ def by_hand(state, x, eps):
     def linear(name, x):
         return x @ w[f"{name}.weight"].T + w[f"{name}.bias"]
 
-    h = np.maximum(linear("encoder", x.astype(np.float64)), 0)
+    x, eps = x.reshape(len(x), -1).astype(np.float64), eps[0]
+    h = np.maximum(linear("encoder.layers.0", x), 0)
     mu, sigma = linear("mean", h), np.exp(linear("log_variance", h) / 2)
-    y = 1 / (1 + np.exp(-linear("pixels", np.maximum(linear("decoder", mu + sigma * eps), 0))))
+    y = 1 / (
+        1 + np.exp(-linear("decoder.pixels", np.maximum(linear("decoder.layers.0", mu + sigma * eps), 0)))
+    )
     log_p = (x * np.log(y) + (1 - x) * np.log(1 - y)).sum(axis=1)
     kl = -0.5 * (1 + np.log(sigma**2) - mu**2 - sigma**2).sum(axis=1)
     return (kl - log_p).mean(), -log_p.mean(), kl.mean()
@@ -70,7 +73,7 @@ def test_the_kl_term_is_what_monte_carlo_estimates():
 def test_samples_of_the_code_have_the_mean_and_variance_that_the_encoder_says():
     count = 200_000
     mu, log_var = np.float32([[1.5, -0.5]]), np.float32([[-1.0, 0.8]])
-    model = VAE(VAEConfig(inputs=4, hidden=2, latent=2), rng=generator())
+    model = VAE(VAEConfig(height=2, width=2, hidden=2, latent=2), rng=generator())
     z = np.asarray(model.reparameterise(mu, log_var, model.noise(count, rng=generator(4))))
     variance = np.exp(log_var[0])
     np.testing.assert_allclose(z.mean(axis=0), mu[0], atol=5 * math.sqrt(variance.max() / count))
@@ -78,16 +81,16 @@ def test_samples_of_the_code_have_the_mean_and_variance_that_the_encoder_says():
 
 
 def test_generated_pixels_are_the_sigmoid_of_the_logits():
-    model, _, z = model_and_input()
+    model, _, (z,) = model_and_input()
     pixels = model.generate(z * 100).numpy()
-    assert pixels.shape == (5, SMALL.inputs) and pixels.min() >= 0 and pixels.max() <= 1
-    logits = model.decode(z).numpy()
+    assert pixels.shape == (5, 4, 3) and pixels.min() >= 0 and pixels.max() <= 1
+    logits = model.decode(z).logits.numpy()
     np.testing.assert_allclose(model.generate(z).numpy(), 1 / (1 + np.exp(-logits)), rtol=1e-6)
 
 
 def test_extreme_logits_and_black_and_white_pixels_keep_the_loss_and_gradients_finite():
     model, x, eps = model_and_input()
-    model.pixels.bias.assign(np.where(np.arange(SMALL.inputs) % 2, 1e4, -1e4).astype(np.float32))
+    model.decoder.pixels.bias.assign(np.where(np.arange(12) % 2, 1e4, -1e4).astype(np.float32))
     total, _, _ = model.loss(np.round(x), eps)
     total.backward()
     assert np.isfinite(total.numpy())
@@ -95,28 +98,28 @@ def test_extreme_logits_and_black_and_white_pixels_keep_the_loss_and_gradients_f
 
 
 def test_parameters_have_the_shapes_of_pytorchs_example():
-    model = VAE(VAEConfig(inputs=784, hidden=400, latent=20), rng=generator())
+    model = VAE(VAEConfig(height=28, width=28, hidden=400, latent=20), rng=generator())
     shapes = {name: p.shape for name, p in model.named_parameters()}
     assert shapes == {
-        "encoder.weight": (400, 784),
-        "encoder.bias": (400,),
+        "encoder.layers.0.weight": (400, 784),
+        "encoder.layers.0.bias": (400,),
         "mean.weight": (20, 400),
         "mean.bias": (20,),
         "log_variance.weight": (20, 400),
         "log_variance.bias": (20,),
-        "decoder.weight": (400, 20),
-        "decoder.bias": (400,),
-        "pixels.weight": (784, 400),
-        "pixels.bias": (784,),
+        "decoder.layers.0.weight": (400, 20),
+        "decoder.layers.0.bias": (400,),
+        "decoder.pixels.weight": (784, 400),
+        "decoder.pixels.bias": (784,),
     }
 
 
 def test_wrong_shapes_and_sizes_are_errors_that_say_what_was_expected():
     model, x, eps = model_and_input()
-    with pytest.raises(ValueError, match=r"VAE.encode: expected images of shape \(B, 12\), got \(5, 3, 4\)"):
+    with pytest.raises(ValueError, match=r"encode: expected images of shape \(B, 4, 3\), got \(5, 3, 4\)"):
         model.encode(x.reshape(5, 3, 4))
-    with pytest.raises(ValueError, match=r"VAE.loss: expected noise of shape \(5, 3\), got \(1, 3\)"):
-        model.loss(x, eps[:1])
+    with pytest.raises(ValueError, match=r"VAE.loss: expected noise of shape \(k, 5, 3\), got \(1, 1, 3\)"):
+        model.loss(x, eps[:, :1])
     with pytest.raises(ValueError, match="latent: expected at least 1, got 0"):
         VAEConfig(latent=0)
 
@@ -131,14 +134,15 @@ def test_loss_and_gradients_agree_with_pytorch():
     total, _, _ = model.loss(x.astype(np.float64), eps.astype(np.float64))
     total.backward()
     weights = {n: torch.tensor(array, requires_grad=True) for n, array in model.state_dict().items()}
-    x, eps = (torch.tensor(array, dtype=torch.float64) for array in (x, eps))
+    x, eps = (torch.tensor(array, dtype=torch.float64) for array in (x.reshape(len(x), -1), eps[0]))
 
     def linear(name, x):
         return torch.nn.functional.linear(x, weights[f"{name}.weight"], weights[f"{name}.bias"])
 
-    h = torch.relu(linear("encoder", x))
+    h = torch.relu(linear("encoder.layers.0", x))
     mu, log_var = linear("mean", h), linear("log_variance", h)
-    y = torch.sigmoid(linear("pixels", torch.relu(linear("decoder", mu + torch.exp(0.5 * log_var) * eps))))
+    z = mu + torch.exp(0.5 * log_var) * eps
+    y = torch.sigmoid(linear("decoder.pixels", torch.relu(linear("decoder.layers.0", z))))
     bce = torch.nn.functional.binary_cross_entropy(y, x, reduction="sum")
     expected = (bce - 0.5 * torch.sum(1 + log_var - mu**2 - log_var.exp())) / len(x)
     expected.backward()
@@ -229,3 +233,209 @@ def test_two_epochs_lower_the_loss_on_data_not_trained_on(tmp_path):
     assert rows[1]["test_loss"] == pytest.approx(
         rows[1]["test_reconstruction"] + rows[1]["test_kl"], rel=1e-5
     )
+
+
+# the bound of several samples
+
+
+IWAE = VAEConfig(height=4, width=3, hidden=7, latent=3, likelihood="bernoulli", samples=6)
+
+
+def test_the_bound_of_several_samples_is_that_of_the_paper():
+    model, x, eps = model_and_input(config=IWAE)
+    x = model.observe(x, rng=generator(3))
+    loss, reconstruction, kl = (float(value.numpy()) for value in model.loss(x, eps))
+    mu, log_var = (t.numpy().astype(np.float64) for t in model.encode(x))
+    log_w = np.zeros((6, len(x)))
+    for i, each in enumerate(eps.astype(np.float64)):
+        z = mu + np.exp(log_var / 2) * each
+        log_p = np.asarray(model.decode(z.astype(np.float32)).log_prob(x).numpy()).sum(axis=(1, 2))
+        log_prior = (-(z**2) / 2 - math.log(2 * math.pi) / 2).sum(axis=1)
+        log_q = (-(each**2) / 2 - log_var / 2 - math.log(2 * math.pi) / 2).sum(axis=1)
+        log_w[i] = log_p + log_prior - log_q
+    np.testing.assert_allclose(model.log_weights(x, eps).numpy(), log_w, rtol=1e-4)
+    assert loss == pytest.approx(-np.log(np.exp(log_w).mean(axis=0)).mean(), rel=1e-5)
+    assert kl == pytest.approx(float(model.loss(x, eps[:1])[2].numpy()))
+    assert loss < reconstruction + kl  # the bound is nearer, but the KL among them is exact: equal it is not
+
+
+def test_more_samples_make_a_better_bound():
+    """L_k grows with k (theorem 1 of IWAE), on average over the noise."""
+    model, x, _ = model_and_input(config=IWAE)
+    for parameter in model.parameters():
+        parameter.assign(parameter.data * 3)
+    x = model.observe(x, rng=generator(3))
+    log_w = model.log_weights(x, model.noise(3000, len(x), rng=generator(4))).numpy().astype(np.float64)
+    bounds = [np.log(np.exp(log_w.reshape(-1, k, len(x))).mean(axis=1)).mean() for k in (1, 2, 5, 30, 3000)]
+    assert bounds == sorted(bounds) and bounds[-1] - bounds[0] > 0.05
+
+
+def test_the_bound_has_right_gradients_also_with_the_noise_in_each_sample():
+    config = VAEConfig(height=2, width=2, hidden=3, latent=2, likelihood="bernoulli", samples=3)
+    model, x, eps = model_and_input(count=2, config=config)
+    model.astype(np.float64)
+    weight, eps = model.log_variance.weight.numpy(), eps.astype(np.float64)
+    x = np.round(x).astype(np.float64)
+
+    def loss(w):
+        model.log_variance.weight = w
+        return model.loss(x, eps)[0]
+
+    tg.testing.gradcheck(loss, weight, order=2)
+
+
+# what is weighted, and what is free
+
+
+def test_beta_and_a_warmup_weigh_the_kl_and_nothing_else():
+    config = VAEConfig(height=4, width=3, hidden=7, latent=3, beta=4.0)
+    model, x, eps = model_and_input(config=config)
+    loss, reconstruction, kl = (float(v.numpy()) for v in model.loss(x, eps))
+    assert loss == pytest.approx(reconstruction + 4 * kl, rel=1e-6)
+    half = float(model.loss(x, eps, weight=0.5)[0].numpy())
+    assert half == pytest.approx(reconstruction + 2 * kl, rel=1e-6)
+
+
+def test_free_bits_are_free_in_each_dimension_and_have_no_gradient_there():
+    config = VAEConfig(height=4, width=3, hidden=7, latent=3, free_bits=0.5)
+    model, x, eps = model_and_input(config=config)
+    model.mean.weight.assign(np.zeros((3, 7), np.float32))
+    model.log_variance.weight.assign(np.zeros((3, 7), np.float32))
+    model.log_variance.bias.assign(np.zeros(3, np.float32))
+    model.mean.bias.assign(np.float32([2.0, 0.1, 0.0]))  # KL 2, 0.005 and 0
+    loss, reconstruction, kl = model.loss(x, eps)
+    assert float(kl.numpy()) == pytest.approx(2.005, rel=1e-5)
+    assert float((loss - reconstruction).numpy()) == pytest.approx(3.0, rel=1e-5)
+    gradient = tg.gradients(loss - reconstruction, [model.mean.bias])[0]
+    np.testing.assert_allclose(np.asarray(gradient), [2.0, 0.0, 0.0], atol=1e-6)
+
+
+def test_settings_without_use_are_refused():
+    with pytest.raises(ValueError, match="samples: expected 1 with beta, free_bits or kl_warmup, got 5"):
+        VAEConfig(samples=5, beta=2.0)
+    with pytest.raises(ValueError, match="layers: is not used by the network conv"):
+        VAEConfig(network="conv", layers=2)
+    with pytest.raises(ValueError, match="channels: is not used by the network mlp"):
+        VAEConfig(channels=8)
+
+
+# networks and conditions
+
+
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+@pytest.mark.parametrize("shape", [(8, 8), (28, 28), (32, 32), (5, 9), (1, 1)])
+def test_convolutions_bring_any_size_back(shape, likelihood):
+    height, width = shape
+    sizes = {
+        "channels": 2,
+        "hidden": 6,
+        "latent": 2,
+        "likelihood": likelihood,
+        "levels": 17,
+        "activation": "tanh",
+    }
+    config = VAEConfig(height=height, width=width, network="conv", activation="tanh", **sizes)
+    model, x, eps = model_and_input(count=3, config=config)
+    loss, *_ = model.loss(model.observe(x, rng=generator(9)), eps)
+    loss.backward()
+    assert all(np.abs(p.grad.numpy()).max() > 0 for p in model.parameters() if p.ndim > 1)
+    images = model.generate(eps[0]).numpy()
+    assert images.shape == (3, *shape) and images.min() >= 0 and images.max() <= 1
+
+
+@pytest.mark.parametrize("network", ["mlp", "conv"])
+def test_a_condition_reaches_encoder_and_decoder(network):
+    config = VAEConfig(height=8, width=8, hidden=7, latent=3, conditions=4, network=network)
+    model, x, eps = model_and_input(config=config)
+    one, other = np.eye(4, dtype=np.float32)[[0] * 5], np.eye(4, dtype=np.float32)[[3] * 5]
+    for function in (lambda c: model.encode(x, c)[0], lambda c: model.generate(eps[0], c)):
+        assert np.abs(function(one).numpy() - function(other).numpy()).max() > 1e-4
+    with pytest.raises(ValueError, match=r"encode: expected rows of shape \(5, 4\) as condition, got None"):
+        model.loss(x, eps)
+    with pytest.raises(ValueError, match=r"decode: expected rows of shape \(5, 4\) as condition, got \(5, 3"):
+        model.decode(eps[0], one[:, :3])
+    with pytest.raises(ValueError, match=r"expected None as condition, got \(5, 4\)"):
+        model_and_input()[0].decode(eps[0], one)
+
+
+def trained(tmp_path, **settings):
+    for library in ("sklearn", "safetensors", "matplotlib", "tqdm"):
+        pytest.importorskip(library)
+    begun = Session.begin("vae", {"hidden": 64, **settings}, out=tmp_path)
+    begun.train()
+    return begun
+
+
+def test_a_conditional_vae_draws_what_it_is_told(tmp_path):
+    begun = trained(tmp_path, epochs=40, condition="label", latent=4)
+    task, model = begun.task, begun.task.model
+    model.eval()
+    c = np.eye(10, dtype=np.float32).repeat(30, axis=0)
+    drawn = model.generate(model.noise(len(c), rng=generator()), c).numpy().reshape(len(c), -1)
+    images, labels = task.train.reshape(len(task.train), -1), task.minibatches.arrays[1].argmax(axis=1)
+    nearest = ((drawn[:, None] - images[None]) ** 2).sum(axis=2).argmin(axis=1)
+    assert (labels[nearest] == c.argmax(axis=1)).mean() > 0.9
+
+
+def test_factors_of_sprites_may_be_given_in_any_order():
+    task, *_ = session.prepared("vae", {"data": "sprites", "condition": "scale,shape", "hidden": 8})
+    assert task.given == {"scale": 4, "shape": 3}
+    c = task.conditions(np.array([[2, 1, 0, 0, 0]]), 1)
+    assert c.tolist() == [[0, 1, 0, 0, 0, 0, 1]]
+
+
+@pytest.mark.parametrize(
+    "settings, told",
+    [
+        ({"condition": "lable"}, "unknown condition 'lable'; did you mean label"),
+        ({"condition": "label,shape"}, "unknown condition 'shape'"),
+    ],
+)
+def test_a_condition_that_is_not_known_is_refused(settings, told):
+    with pytest.raises(ValueError, match=told):
+        session.prepared("vae", settings)
+
+
+@pytest.mark.parametrize(
+    "given, told",
+    [
+        ("10", "expected values from 0 to 9, got 10"),
+        ("1,2", "given: expected label from 0 to 9, with commas between, got '1,2'"),
+        ("seven", "given: expected label from 0 to 9"),
+    ],
+)
+def test_what_cannot_be_given_is_refused(tmp_path, given, told):
+    task, *_ = session.prepared("vae", {"condition": "label", "hidden": 8})
+    with pytest.raises(ValueError, match=told):
+        task.sample(tmp_path / "x", VAESampling(given=given), rng=generator())
+
+
+# warmup and collapse
+
+
+def test_the_weight_of_the_kl_rises_in_the_warmup():
+    task, *_ = session.prepared("vae", {"kl_warmup": 4, "hidden": 8})
+    assert [float(task.batch(step)[2][0]) for step in (0, 1, 3, 4, 100)] == [0.25, 0.5, 1.0, 1.0, 1.0]
+    assert float(session.prepared("vae", {"hidden": 8})[0].batch(0)[2][0]) == 1.0
+
+
+def test_a_collapsed_posterior_is_told_once_and_a_healthy_one_is_not(tmp_path):
+    with pytest.warns(
+        UserWarning, match=r"posterior has collapsed: 0 of 8 dimensions .* try kl_warmup"
+    ) as seen:
+        begun = trained(tmp_path, epochs=6, beta=200.0)
+    assert len(seen) == 1
+    assert begun.run.metrics()[-1]["test_active_units"] == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        begun = trained(tmp_path, epochs=6)
+    assert begun.run.metrics()[-1]["test_active_units"] >= 6
+
+
+def test_free_bits_and_a_warmup_bring_dimensions_back(tmp_path):
+    hard = {"epochs": 6, "latent": 8, "beta": 6.0}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        collapsed = trained(tmp_path, **hard).run.metrics()[-1]["test_active_units"]
+        free = trained(tmp_path, **hard, free_bits=0.3).run.metrics()[-1]["test_active_units"]
+    assert free == 8 > collapsed

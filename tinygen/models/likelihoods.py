@@ -48,7 +48,7 @@ class Pixels:
     def log_prob(self, numbers, x):
         """log p(x|z), in nats an image, for k codes of each: (k, B) of numbers (k * B, numbers, H, W)."""
         batch, size = x.shape[0], math.prod(x.shape[1:])
-        x = np.tile(x, (len(numbers) // batch, 1, 1))
+        x = ops.tile(x, (len(numbers) // batch, 1, 1))
         pixels = self.distribution(numbers).log_prob(x)
         return ops.sum(ops.reshape(pixels, (-1, batch, size)), axis=-1)
 

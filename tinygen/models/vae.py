@@ -199,7 +199,7 @@ class VAE(nn.Module):
         count, (batch, latent) = len(eps), mu.shape
         z = ops.reshape(self.reparameterise(mu, log_var, eps), (count * batch, latent))
         if c is not None:
-            c = np.tile(c, (count, 1))
+            c = ops.tile(c, (count, 1))
         numbers = self.decoder(z, self._checked(who, c, count * batch))
         return mu, log_var, self.likelihood.log_prob(numbers, x)
 

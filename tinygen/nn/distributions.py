@@ -67,9 +67,10 @@ class ContinuousBernoulli:
         small = abs(raw(self.logits)) < 0.5
         square = ops.square(ops.where(small, self.logits, 0.0)) / 4
         series = square * _taylor(square, LOG_SERIES)
-        far = ops.abs(ops.where(small, 1.0, self.logits))
-        closed = ops.log(-ops.expm1(-far) / far) + far / 2
-        return self.logits / 2 + ops.where(small, series, closed)
+        far = ops.where(small, 1.0, self.logits)
+        size = ops.abs(far)
+        closed = ops.relu(far) + ops.log(-ops.expm1(-size) / size)
+        return ops.where(small, self.logits / 2 + series, closed)
 
     def sample(self, *, rng):
         """By the inverse of the distribution function: x = log(1 + u (e^l - 1)) / l."""
@@ -86,8 +87,8 @@ class ContinuousBernoulli:
         small = abs(raw(l)) < 0.5
         near, far = ops.where(small, l, 0.0), ops.abs(ops.where(small, 1.0, l))
         series = 0.5 + near * _taylor(ops.square(near), MEAN_SERIES)
-        closed = -1 / ops.expm1(-far) - 1 / far
-        return ops.where(small, series, ops.where(raw(l) > 0, closed, 1 - closed))
+        closed = 1 / far + ops.exp(-far) / ops.expm1(-far)  # for -|l|
+        return ops.where(small, series, ops.where(raw(l) > 0, 1 - closed, closed))
 
 
 # Near 0 the closed forms are differences of large numbers, or have derivatives that are: there, Taylor's

@@ -63,7 +63,7 @@ class VAETask:
         self.model, self.given = model, given
         self.players = (Player("model", model, self.loss),)
         self.unit = f"nats an image, {model.likelihood.words}"
-        self.remarks, self.collapsed = (), False
+        self.remarks, self.collapsed = (), 0  # how often
 
     @staticmethod
     def load(source, settings, files=None):
@@ -149,13 +149,13 @@ class VAETask:
         found = means(self.players[0], batches, rng)
         active, latent = self.active_units(rng), self.model.config.latent
         if active <= latent // 10:
-            if self.collapsed:
+            self.collapsed += 1
+            if self.collapsed == 2:  # in a single evaluation it may be the beginning
                 warnings.warn(
                     f"the posterior has collapsed: {active} of {latent} dimensions of the code are in use, "
                     "and the decoder learns one picture for all; try kl_warmup, free_bits or a smaller beta",
                     stacklevel=2,
                 )
-            self.collapsed = not self.collapsed
         return found | {"active_units": active}
 
     def active_units(self, rng):
