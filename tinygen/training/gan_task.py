@@ -27,7 +27,7 @@ from .streams import stream
 from .task import Player, finite
 from .vae_task import _given, _values
 
-JUDGED = 2500  # samples of an evaluation: PacGAN's number
+JUDGED, IMAGES_JUDGED = 2500, 500  # examples of an evaluation: of points PacGAN's number
 PATIENCE = 5  # evaluations in a row that have to look bad before it is said
 PACGAN = {  # its experiments on points
     "network": "mlp",
@@ -212,7 +212,7 @@ class GANTask:
     def evaluate(self, rng):
         """Both losses on test data, and what is known of the samples."""
         packing = self.model.config.packing
-        count = min(JUDGED, len(self.test)) // packing * packing
+        count = min(JUDGED if self.of_points else IMAGES_JUDGED, len(self.test)) // packing * packing
         found = {}
         for player in self.players if count else ():  # none, where the test data do not make one pack
             loss, figures = player.loss((self.test[:count], self.test_given[:count]), rng)
@@ -242,7 +242,7 @@ class GANTask:
         self.remarks = (
             "no figure of quality is known for images without a network of features: the best are the last",
         )
-        real, fake = self.test[:JUDGED], self.made(min(JUDGED, 500), rng)
+        real, fake = self.test[:IMAGES_JUDGED], self.made(IMAGES_JUDGED, rng)
         return {"diversity": float(fake.std(axis=0).mean() / real.std(axis=0).mean())}
 
     def _watch(self, found):
