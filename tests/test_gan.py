@@ -150,6 +150,31 @@ def test_the_generator_gets_the_gradient_of_its_loss_through_the_discriminator()
     )
 
 
+@pytest.mark.parametrize("loss", LOSSES)
+def test_both_losses_have_the_right_gradient_in_float64(loss):
+    """By the last layer of the discriminator, penalties included, and by the generator's first norm."""
+    extra = {"gradient_penalty": 2.0, "r1": 0.5, "packing": 3, "conditions": 4}
+    model, inputs, draws = made({**POINTS, "loss": loss, **extra})
+    model.astype(np.float64)
+    inputs = [array.astype(np.float64) for array in inputs]
+    t = draws["t"].astype(np.float64)
+    for module in (model.generator, model.discriminator):  # larger weights: what is small hides mistakes
+        for parameter in module.parameters():
+            parameter.assign(parameter.numpy() + generator(9).standard_normal(parameter.shape) / 4)
+
+    def by(layer, name, value):
+        def f(values):
+            setattr(layer, name, values)
+            return value()
+
+        tg.testing.gradcheck(f, getattr(layer, name).numpy())
+
+    last, first = model.discriminator.layers[-1], model.generator.layers[1]
+    by(first, "weight", lambda: model.generator_loss(*inputs[1:]))
+    first.weight = nn.Parameter(first.weight.data)
+    by(last, "weight", lambda: model.discriminator_loss(*inputs, t=t)[0])
+
+
 # what the discriminator sees
 
 

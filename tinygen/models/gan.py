@@ -154,14 +154,9 @@ class GAN(nn.Module):
         with self.generator.held():
             fake = self.packs(raw(self.generator(z, c)))
         real, c = self.packs(self.signal(x)), self.packs(c)
-        config, loss = self.config, LOSSES[self.config.loss][0]
-        real_logits, fake_logits = self._judged(real, fake, c)
-        if config.label_smoothing or flips is not None:
-            flips, sure = (0.0, 0.0) if flips is None else flips, 1 - config.label_smoothing
-            total = loss(real_logits, fake_logits, sure * (1 - flips[0]), sure * flips[1])
-        else:
-            total = loss(real_logits, fake_logits)
-        figures = self.figures(raw(real_logits), raw(fake_logits))
+        config, logits = self.config, self._judged(real, fake, c)
+        total = LOSSES[config.loss][0](*logits, *self._targets(flips))
+        figures = self.figures(*map(raw, logits))
 
         def critic(x):
             return self.discriminator(x, c)
@@ -193,6 +188,13 @@ class GAN(nn.Module):
             ops.concatenate([real, fake]), None if c is None else ops.concatenate([c, c])
         )
         return logits[: len(real)], logits[len(real) :]
+
+    def _targets(self, flips):
+        """What the discriminator is to say of real examples and of fakes, where that is not 1 and 0."""
+        if flips is None and not self.config.label_smoothing:
+            return ()
+        sure, flips = 1 - self.config.label_smoothing, (0.0, 0.0) if flips is None else flips
+        return sure * (1 - flips[0]), sure * flips[1]
 
     def figures(self, real, fake):
         """`real`, `fake` and `accuracy` of arrays of logits; see `discriminator_loss`."""

@@ -101,7 +101,7 @@ class GANTask:
         self.of_points = config.height is None
         self.monitor = "distance" if self.of_points else None
         said = "probability" if config.loss in OF_PROBABILITIES else "logit"
-        self.unit = "nats" if config.loss in OF_PROBABILITIES else f"of the {config.loss} loss"
+        self.unit = "nats" if config.loss in OF_PROBABILITIES else "units of the logit"
         self.units = {
             **dict.fromkeys(("discriminator_real", "discriminator_fake"), f"{said}, mean"),
             **dict.fromkeys(("discriminator_accuracy", "high_quality"), "share"),
