@@ -256,20 +256,28 @@ def test_penalties_are_added_with_their_weights():
 
 
 def test_labels_are_smoothed_for_real_examples_alone_and_swapped_where_flips_say():
-    model, inputs, _ = made(POINTS)
+    def opinionated(**settings):
+        """At the start every logit is almost 0, and "real" costs as much as "fake"."""
+        model, inputs, _ = made({**POINTS, **settings})
+        for parameter in model.discriminator.parameters():
+            parameter.assign(parameter.numpy() * 20)
+        return model, inputs
+
+    model, inputs = opinionated()
     x, z, _ = inputs
     with model.generator.held():
         fake = model.discriminator(model.packs(model.generator(z))).numpy()
     real = model.discriminator(model.packs(x)).numpy()
     log_d, log_not = (lambda v: -np.log1p(np.exp(-v))), (lambda v: -np.log1p(np.exp(v)))
-    smooth, inputs, _ = made({**POINTS, "label_smoothing": 0.1})
+    assert abs(real - fake).max() > 0.1
+    smooth, inputs = opinionated(label_smoothing=0.1)
     expected = -(0.9 * log_d(real) + 0.1 * log_not(real)).mean() - log_not(fake).mean()
     assert float(smooth.discriminator_loss(*inputs)[0].numpy()) == pytest.approx(expected, rel=1e-5)
     flips = np.zeros((2, 12), np.float32)
     flips[0, :5], flips[1, 3:] = 1, 1
     swapped = -np.where(flips[0], log_not(real), log_d(real)).mean()
     swapped -= np.where(flips[1], log_d(fake), log_not(fake)).mean()
-    noisy, inputs, _ = made({**POINTS, "label_noise": 0.5})
+    noisy, inputs = opinionated(label_noise=0.5)
     assert float(noisy.discriminator_loss(*inputs, flips=flips)[0].numpy()) == pytest.approx(
         swapped, rel=1e-5
     )

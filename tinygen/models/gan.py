@@ -100,7 +100,7 @@ class GANConfig:
         if self.critic_norm == "batch" and (self.gradient_penalty or self.r1):
             raise ValueError(
                 "critic_norm: expected layer or none beside a penalty on the slope, which is that of each "
-                "example by itself, got batch; choose one of them"
+                "example by itself, got batch; choose one of them, or gradient_penalty 0 and r1 0"
             )
         if self.network == "dcgan" and self.height is None:
             raise ValueError("network: expected images for dcgan, got points; choose mlp")

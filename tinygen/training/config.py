@@ -31,7 +31,7 @@ class TrainingConfig:
     minutes: float | None = option(
         None, "train for this long; of several lengths, the one that ends first", above=0
     )
-    batch: int = option(100, "examples in a minibatch; of a translator, tokens", at_least=1)
+    batch: int = option(100, "examples in a minibatch; of a translator tokens, of a GAN packs", at_least=1)
     accumulate: int = option(
         1, "pieces in which a minibatch is computed, one after the other, to save memory", at_least=1
     )
