@@ -29,6 +29,18 @@ SMALL = {
         "ema": 0.9,
         "accumulate": 2,
     },
+    "vqvae": {
+        "likelihood": "bernoulli",
+        "channels": 8,
+        "blocks": 1,
+        "codes": 16,
+        "latent": 4,
+        "restart": 0.5,
+        "steps": 12,
+        "evaluate_every": 5,
+        "ema": 0.9,
+        "accumulate": 2,
+    },
     "gan": {
         "data": "grid",
         "condition": "label",
@@ -121,7 +133,7 @@ def test_all_commands_know_it(tmp_path, small, model, capsys):
         option for option in options if option.split("=")[0][2:] in ("data", "width", "hidden", "layers")
     ]
     assert main(["profile", model, *options, "--repeats", "1"]) == 0
-    assert "linear" in capsys.readouterr().out
+    assert ("convolve" if model == "vqvae" else "linear") in capsys.readouterr().out
     assert (tmp_path / "run" / "report.html").stat().st_size > 10_000
 
 

@@ -334,7 +334,7 @@ def test_convolutions_bring_any_size_back(shape, likelihood):
         "levels": 17,
         "activation": "tanh",
     }
-    config = VAEConfig(height=height, width=width, network="conv", activation="tanh", **sizes)
+    config = VAEConfig(height=height, width=width, network="conv", **sizes)
     model, x, eps = model_and_input(count=3, config=config)
     loss, *_ = model.loss(model.observe(x, rng=generator(9)), eps)
     loss.backward()

@@ -27,13 +27,18 @@ from .models import BeamConfig
 from .training import export_gpt2, import_gpt2, registry, session, tour
 from .training.checkpoint import Damaged
 from .training.finetuning import finetune, finetuning_options
+from .training.interpolate import Interpolating, interpolate, save_interpolation
 from .training.look_picture import save_look
 from .training.options import Mistake, choose, from_settings, parse
 from .training.profile import profile
 from .training.progress import progress
+from .training.rate_distortion import check_alike, point, save_rate_distortion, table
 from .training.recipes import MODELS
 from .training.runs import Run
 from .training.session import Session
+from .training.traverse import Traversing, traverse
+from .training.traverse_picture import save_traversal
+from .training.vae_task import VAETask
 
 USAGE = """\
 usage: tinygen COMMAND ...
@@ -50,6 +55,12 @@ usage: tinygen COMMAND ...
   evaluate RUN        measure it on data that it was not trained on
   look RUN            draw where its attention goes while it reads a text, and
                       which tokens surprise it
+  interpolate RUN A B draw what lies between two images in the codes of a VAE
+  traverse RUN        draw what each dimension of its code does, and which known
+                      factors it tells
+  rate-distortion RUN RUN ...
+                      draw how much the codes of several VAEs tell, and what
+                      they leave untold
   import gpt2 FOLDER  make a run of a GPT-2 that others have trained
   export RUN FOLDER   write a GPT as the transformers library reads it
   profile MODEL       what a training step spends its time on, beside what this
@@ -106,9 +117,24 @@ class Translation:
 
 @dataclass(frozen=True, kw_only=True)
 class Viewing(Sampling):
-    """What `look` does for every model."""
+    """What commands do that draw what they see inside a model."""
 
-    picture: str | None = option(None, "where it is drawn, a PNG (default: look.png in the run folder)")
+    picture: str | None = option(
+        None, "where it is drawn, a PNG (default: in the run folder, called after the command)"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparing:
+    """What `rate-distortion` does."""
+
+    checkpoint: str = option("last", BEST, choices=("last", "best"))
+    picture: str | None = option(
+        None, "where it is drawn, a PNG (default: rate-distortion.png beside the first run)"
+    )
+
+    def __post_init__(self):
+        check(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -333,15 +359,17 @@ def _run_and_recipe(command, argv, common, own):
 
 
 def _evaluate(argv):
-    folder, given = _run_folder("evaluate", argv, Evaluation)
+    folder, recipe, given = _run_and_recipe("evaluate", argv, Evaluation, "measuring")
     with _mistakes():
-        options = from_settings(Evaluation, given)
-        metrics, task = session.evaluated(folder, options.checkpoint, options.data)
+        options, kind = from_settings(Evaluation, given), getattr(recipe, "measuring", None)
+        how = from_settings(kind, given) if kind else None
+        metrics, task = session.evaluated(folder, options.checkpoint, options.data, how)
     if options.json:
         print(json.dumps(metrics))
     else:
+        width = max(16, *map(len, metrics))
         for name, value in metrics.items():
-            print(f"{name.replace('_', ' '):16} {value:.6g}")
+            print(f"{name.replace('_', ' '):{width}} {value:.6g}")
         for line in (*task.remarks, f"losses in {task.unit}; on data not trained on"):
             print(f"({line})")
     return 0
@@ -379,9 +407,9 @@ def _export(argv):
     return 0
 
 
-def _run_folder(command, argv, options):
+def _run_folder(command, argv, *options):
     """The run folder in `argv`, and the options given."""
-    given = parse(f"tinygen {command}", argv, (options,), operands=(RUN,))
+    given = parse(f"tinygen {command}", argv, options, operands=(RUN,))
     return _required(command, given.pop("RUN", None)), given
 
 
@@ -412,6 +440,62 @@ def _look(argv):
         save_look(seen, f"What {run.folder.resolve().name} looks at", path)
     print(f"{seen.table()}\n{path}")
     return 0
+
+
+def _interpolate(argv):
+    ends = [(name, "the number of a test image, or a picture, its ink white") for name in ("A", "B")]
+    given = parse("tinygen interpolate", argv, (Viewing, Interpolating), operands=(RUN, *ends))
+    folder, a, b = (given.pop(name, None) for name in ("RUN", "A", "B"))
+    if b is None:
+        raise Mistake("interpolate: expected a run folder and two images; do: tinygen interpolate RUN 0 1")
+    with _mistakes():
+        options, how = from_settings(Viewing, given), from_settings(Interpolating, given)
+        run, task, _ = _vae("interpolate", folder, options.checkpoint, data=a.isdecimal() or b.isdecimal())
+        found = interpolate(task, a, b, how, rng=np.random.default_rng(options.seed))
+        path = Path(options.picture) if options.picture else run.path("interpolate.png")
+        save_interpolation(found, path)
+    print(f"{found.table()}\n{path}")
+    return 0
+
+
+def _traverse(argv):
+    folder, given = _run_folder("traverse", argv, Viewing, Traversing)
+    with _mistakes():
+        options, how = from_settings(Viewing, given), from_settings(Traversing, given)
+        run, task, _ = _vae("traverse", folder, options.checkpoint)
+        found = traverse(task, how, rng=np.random.default_rng(options.seed))
+        path = Path(options.picture) if options.picture else run.path("traverse.png")
+        save_traversal(found, f"What each dimension of {run.folder.resolve().name} draws", path)
+    print(f"{found.table()}\n{path}")
+    return 0
+
+
+def _rate_distortion(argv):
+    given = parse("tinygen rate-distortion", argv, (Comparing,), operands=(("RUN...", "of VAEs"),))
+    folders = given.pop("RUN...", [])
+    with _mistakes():
+        options = from_settings(Comparing, given)
+        runs = [_vae("rate-distortion", folder, options.checkpoint, data=False) for folder in folders]
+        check_alike([(str(run.folder), saved) for run, _, saved in runs])
+        points = []
+        for run, *_ in runs:
+            points.append(point(*_vae("rate-distortion", run.folder, options.checkpoint)))
+        run, task, saved = runs[0]
+        path = Path(options.picture) if options.picture else run.folder.parent / "rate-distortion.png"
+        save_rate_distortion(points, f"{saved['training']['data']}, {task.unit}", path)
+    print(f"{table(points)}\n({task.unit})\n{path}")
+    return 0
+
+
+def _vae(command, folder, which, *, data=True):
+    """A VAE's run, its task, with or without its data, and what its config.json says."""
+    run, task, saved = (session.trained_with_data if data else session.trained)(folder, which)
+    if not isinstance(task, VAETask):
+        raise Mistake(
+            f"{command}: expected a VAE, got the {saved['model']} of {folder}; "
+            "train one with: tinygen train vae"
+        )
+    return run, task, saved
 
 
 NO_PART_OF_A_STEP = (
@@ -477,6 +561,9 @@ COMMANDS = {
     "translate": _translate,
     "evaluate": _evaluate,
     "look": _look,
+    "interpolate": _interpolate,
+    "traverse": _traverse,
+    "rate-distortion": _rate_distortion,
     "import": _import,
     "export": _export,
     "profile": _profile,

@@ -24,7 +24,7 @@ from .files import read_bytes, read_pairs, read_text
 from .gaussians import MIXTURES, grid, ring
 from .gpt2_files import read_gpt2, write_gpt2
 from .idx import read_idx
-from .images import read_images
+from .images import read_images, read_picture
 from .named import mnist, multi30k, tinyshakespeare
 from .pair_rows import pair_rows, trimmed_rows
 from .python_text import python_docs, python_entries, python_source
@@ -74,6 +74,7 @@ __all__ = [
     "read_idx",
     "read_images",
     "read_pairs",
+    "read_picture",
     "read_text",
     "ring",
     "sorting",

@@ -152,7 +152,7 @@ def _read_folder(folder, size):
         raise ValueError(f"{folder}: expected pictures such as a.png, got none; is it the right folder?")
     images = []
     for file in pictures:
-        image = _read_picture(file, size)
+        image = read_picture(file, size=size)
         if images and image.shape != images[0].shape:
             (height, width), (first_height, first_width) = image.shape, images[0].shape
             raise ValueError(
@@ -173,18 +173,27 @@ def _pictures(paths):
     ]
 
 
-def _read_picture(file, size):
-    """A picture as float32 (height, width) in [0, 1]."""
+def read_picture(path, *, size=None):
+    """A picture file of any format that Pillow reads, as float32 (height, width) in [0, 1]; see read_images.
+
+    Args:
+        path: the file.
+        size: (height, width) that it is resized to, whatever its proportions.
+
+    Raises:
+        FileNotFoundError, ValueError, MissingLibrary: as for `read_images`.
+    """
+    path = existing(path)
     image, operations = optional("PIL.Image"), optional("PIL.ImageOps")
     try:
-        with image.open(file) as picture:
+        with image.open(path) as picture:
             values = _grey(operations.exif_transpose(picture))
     except Exception as error:
         # Whatever a decoder stumbles over: 39,000 spoiled pictures raised seven types, among them TypeError.
         raise ValueError(
-            f"{file}: expected a picture, got {_words(error)}; get the file again, or remove it"
+            f"{path}: expected a picture, got {_words(error)}; get the file again, or remove it"
         ) from error
-    values = _checked(values[None], file)[0]
+    values = _checked(values[None], path)[0]
     if size is None or values.shape == tuple(size):
         return values
     height, width = size

@@ -4,14 +4,17 @@ from .beam import BeamConfig, Hypothesis, beam_search
 from .gan import GAN, GANConfig
 from .gpt import GPT, GPTConfig
 from .looking import AttentionMaps, Guesses, guesses
+from .quantiser import VectorQuantiser, perplexity
 from .sampling import SamplingConfig, generate, greedy, until
 from .translator import Translator, TranslatorConfig
 from .vae import VAE, VAEConfig
+from .vqvae import VQVAE, VQVAEConfig
 
 __all__ = [
     "GAN",
     "GPT",
     "VAE",
+    "VQVAE",
     "AttentionMaps",
     "BeamConfig",
     "GANConfig",
@@ -22,9 +25,12 @@ __all__ = [
     "Translator",
     "TranslatorConfig",
     "VAEConfig",
+    "VQVAEConfig",
+    "VectorQuantiser",
     "beam_search",
     "generate",
     "greedy",
     "guesses",
+    "perplexity",
     "until",
 ]

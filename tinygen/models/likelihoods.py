@@ -33,6 +33,7 @@ class Pixels:
 
     numbers = 1  # that the decoder says of each pixel
     words = ""  # what the figures measure, for who reads them
+    normalised = True  # probabilities sum to one, or densities integrate to one
 
     def __init__(self, levels):
         self.levels = levels
@@ -66,6 +67,7 @@ class CrossEntropyPixels(Pixels):
     """The Bernoulli's formula on grey pixels."""
 
     words = "cross-entropy with grey pixels, no likelihood"
+    normalised = False
 
     def distribution(self, numbers):
         return nn.Bernoulli(_only(numbers))
@@ -80,6 +82,7 @@ class BernoulliPixels(CrossEntropyPixels):
     """Ink or no ink."""
 
     words = "Bernoulli likelihood, pixels binarised anew at each look"
+    normalised = True
 
     def observe(self, x, *, rng):
         return (rng.random(x.shape, dtype=np.float32) < x).astype(np.float32)

@@ -9,8 +9,7 @@ Left out: texts so long that a square would be less than a pixel, and a choice o
 
 import numpy as np
 
-from ..extras import optional
-from .plots import GREY, HEADER, INK, MARGIN, TEST, TRAIN, new_figure, save_figure
+from .plots import GREY, GRID, HEADER, INK, MARGIN, TEST, TRAIN, Page, drawable, save_figure
 
 # Screen pixels
 WIDE = 1296  # for the maps of a layer together
@@ -24,7 +23,7 @@ LETTER = 7.5  # of a token
 
 LONGEST = 512  # tokens
 LEGEND = {"frameon": False, "fontsize": 9, "labelcolor": GREY, "borderpad": 0, "borderaxespad": 0.2}
-UNSEEN, FRAME, GRID = "#eef0f3", "#c8cdd3", "#e6e9ed"
+UNSEEN = "#eef0f3"
 SHADES = ("#ffffff", "#bdd2ea", "#5c93cb", TEST, "#0b2c57")  # of weights from 0 to 1, by their square roots
 
 
@@ -62,7 +61,7 @@ def save_look(look, title, path):
     row = min(HIGH, room // per_column)
     parts = [range(len(look.text))[i : i + per_column] for i in range(0, len(look.text), per_column)]
     width = right + columns * (AWAY + LABELS + BARS) + MARGIN
-    page = _Page(width, max(bottom, TOP + per_column * row + BITS) + MARGIN)
+    page = Page(width, max(bottom, TOP + per_column * row + BITS) + MARGIN)
 
     page.head(MARGIN, title, "Tokens in rows look at those in columns")
     _key(page, right)
@@ -79,30 +78,6 @@ def save_look(look, title, path):
     save_figure(page.figure, path)
 
 
-class _Page:
-    """A figure in pixels from its upper left corner."""
-
-    def __init__(self, width, height):
-        self.width, self.height = width, height
-        self.figure = new_figure(width / 100, height / 100)
-
-    def axes(self, left, top, width, height):
-        box = left / self.width, 1 - (top + height) / self.height, width / self.width, height / self.height
-        axes = self.figure.add_axes(box)
-        axes.tick_params(length=0, colors=GREY, labelsize=8.5)
-        axes.spines[:].set_color(FRAME)
-        return axes
-
-    def write(self, x, y, text, **style):
-        """Text whose middle is at height y; a dollar is a dollar."""
-        style = {"size": 12.5, "color": INK, "va": "center", "parse_math": False, **style}
-        self.figure.text(x / self.width, 1 - y / self.height, _drawable(text), **style)
-
-    def head(self, x, title, subtitle):
-        self.write(x, 30, title, size=17, weight="bold")
-        self.write(x, 58, subtitle, color=GREY)
-
-
 # maps
 
 
@@ -112,7 +87,7 @@ def _layer(page, one, cell, left, top, pitch, *, labelled):
     page.write(MARGIN, top + cell * t / 2, one.title, rotation=90, weight="bold")
     for head in range(heads):
         axes = page.axes(left + head * pitch, top, cell * s, cell * t)
-        axes.imshow(_shaded(one.weights[head]), interpolation="none", aspect="auto")
+        axes.imshow(shaded(one.weights[head]), interpolation="none", aspect="auto")
         _ticks(axes.set_yticks, [] if head else one.rows, cell)
         _ticks(axes.set_xticks, one.columns if labelled else [], cell, rotation=90)
 
@@ -126,7 +101,7 @@ def _ticks(place, tokens, cell, **style):
         place(range(0, len(tokens), step))
 
 
-def _shaded(weights):
+def shaded(weights):
     """Weights of any shape as colours (..., 3), bytes."""
     places = np.linspace(0, 1, len(SHADES))
     channels = _bytes(*SHADES).T
@@ -142,7 +117,7 @@ def _key(page, right):
     """Which colour is which weight."""
     width, weights = 180, (0, 0.05, 0.2, 0.5, 1)
     axes = page.axes(right - width, 24, width, 12)
-    axes.imshow(_shaded(np.linspace(0.001, 1, width)[None] ** 2), aspect="auto", extent=(0, 1, 0, 1))
+    axes.imshow(shaded(np.linspace(0.001, 1, width)[None] ** 2), aspect="auto", extent=(0, 1, 0, 1))
     axes.set_xticks(np.sqrt(weights), [f"{weight:g}" for weight in weights])
     axes.set_yticks([])
     page.write(right - width - 10, 30, "weight", ha="right", size=9.5, color=GREY)
@@ -181,13 +156,5 @@ def _text(page, look, shown, left, row, *, numbered):
 
 def _short(token):
     """As much of it as there is room for."""
-    text, room = _drawable(token), int(LABELS / LETTER)
+    text, room = drawable(token), int(LABELS / LETTER)
     return text if len(text) <= room else f"{text[: room - 1]}\N{HORIZONTAL ELLIPSIS}"
-
-
-def _drawable(text):
-    """Text whose characters the font has; the others escaped."""
-    manager = optional("matplotlib.font_manager")
-    font = manager.get_font(manager.findfont(manager.FontProperties()))
-    known = font.get_char_index
-    return "".join(c if known(ord(c)) else c.encode("unicode_escape").decode() for c in text)

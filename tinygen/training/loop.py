@@ -154,7 +154,9 @@ def _evaluate(task, state, lr, run, seed, last):
     row = {"epoch": state.step / task.steps_per_epoch, "step": state.step, "lr": lr}
     row |= {f"train_{name}": total / count for name, (total, count) in state.sums.items()}
     state.sums = {}
-    return row | {f"test_{name}": value for name, value in test.items()}
+    return row | {
+        name if name.startswith("train_") else f"test_{name}": value for name, value in test.items()
+    }
 
 
 # saving and restoring

@@ -31,7 +31,8 @@ def parse(program, argv, configs, *, recipes=None, sources=(), without=(), opera
             last one is for any other data.
         sources: for the help, the names that the option `data` may have beside a path.
         without: names of fields that are no options.
-        operands: pairs of a name and what it means, of arguments that are no options and may be left out.
+        operands: pairs of a name and what it means, of arguments that are no options and may be left out. One
+            whose name ends in ... is all that are given, as a list.
 
     Raises:
         Mistake: an unknown option, with the nearest known one, or a value of another type.
@@ -39,7 +40,7 @@ def parse(program, argv, configs, *, recipes=None, sources=(), without=(), opera
     parser = _Parser(prog=program, allow_abbrev=False, argument_default=argparse.SUPPRESS)
     known = [f for config in configs for f in dataclasses.fields(config) if f.name not in without]
     for name, meaning in operands:
-        parser.add_argument(name, nargs="?", help=meaning)
+        parser.add_argument(name, nargs="*" if name.endswith("...") else "?", help=meaning)
     for field in known:
         kind = next(k for k in (*typing.get_args(field.type), field.type) if k is not type(None))
         choices = field.metadata.get("choices")

@@ -14,6 +14,7 @@ TILE, GAP = 56, 8  # screen pixels: the side of a small image, and the space bet
 MARGIN, HEADER = 28, 76  # around a panel, and above it for its title
 TITLES = {"kl": "KL divergence"}  # of what is not called by its own name
 INK, GREY, TRAIN, TEST = "#1b1f24", "#68707a", "#9db8d9", "#1f5fa8"
+FRAME, GRID = "#c8cdd3", "#e6e9ed"
 
 
 def save_panels(panels, path):
@@ -24,25 +25,56 @@ def save_panels(panels, path):
             [0, 1]; in one of (pairs, 2, columns, height, width) the two rows of a pair stand close together.
         path: where to write the PNG.
     """
-    grids = [_grid(images) for _, _, images in panels]
+    grids = [image_grid(images) for _, _, images in panels]
     width = sum(grid.shape[1] for grid in grids) + MARGIN * (len(grids) + 1)
     height = max(grid.shape[0] for grid in grids) + HEADER + MARGIN
-    figure = new_figure(width / 100, height / 100)
-    left = MARGIN
+    page, left = Page(width, height), MARGIN
     for (title, subtitle, _), grid in zip(panels, grids, strict=True):
-        grey = np.round(255 * (1 - grid)).astype(np.uint8)  # a colour map would round less well
-        bottom = height - HEADER - len(grid)
-        figure.figimage(grey[:, :, None].repeat(3, axis=2), left, bottom, origin="upper")
-        for text, y, style in (
-            (title, 30, {"size": 17, "weight": "bold", "color": INK}),
-            (subtitle, 58, {"size": 12.5, "color": GREY}),
-        ):
-            figure.text(left / width, 1 - y / height, text, va="center", **style)
+        page.images(left, HEADER, grid)
+        page.head(left, title, subtitle)
         left += grid.shape[1] + MARGIN
-    save_figure(figure, path)
+    save_figure(page.figure, path)
 
 
-def _grid(images):
+class Page:
+    """A figure in pixels from its upper left corner."""
+
+    def __init__(self, width, height):
+        self.width, self.height = width, height
+        self.figure = new_figure(width / 100, height / 100)
+
+    def axes(self, left, top, width, height):
+        box = left / self.width, 1 - (top + height) / self.height, width / self.width, height / self.height
+        axes = self.figure.add_axes(box)
+        axes.tick_params(length=0, colors=GREY, labelsize=8.5)
+        axes.spines[:].set_color(FRAME)
+        return axes
+
+    def images(self, left, top, grid):
+        """Ink in [0, 1], (height, width) in screen pixels."""
+        grey = np.round(255 * (1 - grid)).astype(np.uint8)  # a colour map would round less well
+        bottom = self.height - top - len(grid)
+        self.figure.figimage(grey[:, :, None].repeat(3, axis=2), left, bottom, origin="upper")
+
+    def write(self, x, y, text, **style):
+        """Text whose middle is at height y; a dollar is a dollar."""
+        style = {"size": 12.5, "color": INK, "va": "center", "parse_math": False, **style}
+        self.figure.text(x / self.width, 1 - y / self.height, drawable(text), **style)
+
+    def head(self, x, title, subtitle):
+        self.write(x, 30, title, size=17, weight="bold")
+        self.write(x, 58, subtitle, color=GREY)
+
+
+def drawable(text):
+    """Text whose characters the font has; the others escaped."""
+    manager = optional("matplotlib.font_manager")
+    font = manager.get_font(manager.findfont(manager.FontProperties()))
+    known = font.get_char_index
+    return "".join(c if known(ord(c)) else c.encode("unicode_escape").decode() for c in text)
+
+
+def image_grid(images):
     """One array (height, width), ink in [0, 1], of images in rows and columns with GAP between them."""
     if images.ndim == 4:
         images, near = images[:, None], GAP
@@ -69,18 +101,18 @@ def save_curves(rows, path, *, unit, units):
     Args:
         rows: dicts with `epoch` and any number of `train_NAME` and `test_NAME`.
         path: where to write the PNG.
-        unit: of the losses, such as "nats an image".
+        unit: of the losses, such as "nats an image"; what follows a comma has no room here.
         units: of metrics that have another one, name -> unit.
     """
     names = list(
         dict.fromkeys(key.partition("_")[2] for key in rows[0] if key.startswith(("train_", "test_")))
     )
-    columns = min(4, len(names))
+    columns, short = min(4, len(names)), unit.partition(",")[0]
     height = -(-len(names) // columns)
     figure = new_figure(4.2 * columns, 3.8 * height)
     grid = figure.subplots(height, columns, squeeze=False).ravel()
     for axes, name in zip(grid, names):
-        _curve(axes, rows, name, "norm" if name.endswith("gradient") else units.get(name, unit))
+        _curve(axes, rows, name, "norm" if name.endswith("gradient") else units.get(name, short))
     for axes in grid[len(names) :]:
         axes.remove()
     figure.axes[0].legend(frameon=False, fontsize=11, labelcolor=INK)
@@ -101,10 +133,10 @@ def _curve(axes, rows, name, unit):
     axes.set_xlabel("epoch", size=11, color=GREY)
     axes.set_ylabel(unit, size=11, color=GREY)
     axes.tick_params(colors=GREY, labelsize=10)
-    axes.grid(color="#e6e9ed")
+    axes.grid(color=GRID)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color("#c8cdd3")
+    axes.spines[["left", "bottom"]].set_color(FRAME)
     axes.set_xlim(0, 1.02 * epochs[-1])
     axes.set_ylim(*_range(drawn))
 
@@ -112,7 +144,8 @@ def _curve(axes, rows, name, unit):
 def _range(values):
     """Limits that show where a curve settles: the first epochs may leave the picture at the top."""
     low, high = min(values), max(values)
-    top = min(high, low + 4 * (np.percentile(values, 75) - low)) if len(values) > 20 else high
+    settled = 4 * (np.percentile(values, 75) - low) if len(values) > 20 else 0.0
+    top = min(high, low + settled) if settled else high
     room = 0.06 * (top - low) or 1.0
     return low - room, top + room
 

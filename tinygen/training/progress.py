@@ -1,6 +1,7 @@
 """What stderr shows while a model trains: a bar on a terminal, plain lines in a log, or nothing."""
 
 import contextlib
+import io
 import sys
 import time
 
@@ -138,3 +139,30 @@ def progress(title, *, quiet=False):
     if quiet or sys.stderr is None:
         return Silent()
     return (Bar if sys.stderr.isatty() else Lines)(_Forgiving(sys.stderr), title)
+
+
+@contextlib.contextmanager
+def telling(title):
+    """In the block, a function to be told which share of some work is done, in (0, 1].
+
+    It shows the share and the time left on stderr, on one line of a terminal, if the work takes longer than
+    EVERY seconds.
+    """
+    stream, started = _Forgiving(sys.stderr or io.StringIO()), time.monotonic()
+    terminal, last, widest = stream.isatty(), started, 0
+
+    def tell(done):
+        nonlocal last, widest
+        now = time.monotonic()
+        if now - last >= EVERY:
+            line = f"{title}: {done:.0%}, {_duration((now - started) * (1 - done) / done)} left"
+            last, widest = now, max(widest, len(line))
+            stream.write(f"{line:{widest}}\r" if terminal else f"{line}\n")
+            stream.flush()
+
+    try:
+        yield tell
+    finally:
+        if terminal and widest:
+            stream.write(f"{'':{widest}}\r")
+            stream.flush()

@@ -4,5 +4,6 @@ from .gan_task import GANTask
 from .gpt_recipe import GPTRecipe
 from .translator_task import TranslatorTask
 from .vae_task import VAETask
+from .vqvae_task import VQVAETask
 
-MODELS = {"vae": VAETask, "gan": GANTask, "gpt": GPTRecipe, "translator": TranslatorTask}
+MODELS = {"vae": VAETask, "vqvae": VQVAETask, "gan": GANTask, "gpt": GPTRecipe, "translator": TranslatorTask}

@@ -10,7 +10,7 @@ runs/NAME/config.json               what is needed to repeat the run
           samples.png, curves.png   pictures of the end
           animation.png             of a GAN: all samples, one after the other
           report.html               all of it on one page
-          look.png                  what `tinygen look` saw last
+          look.png                  what `tinygen look` saw last; likewise interpolate.png, traverse.png
 """
 
 import contextlib

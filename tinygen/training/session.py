@@ -244,6 +244,17 @@ def trained(folder, which="last"):
     return run, task, saved
 
 
+def trained_with_data(folder, which="last"):
+    """As `trained`, and the task has the data that its run began with.
+
+    Raises:
+        ValueError, FileNotFoundError: as for `trained`; or the data are not the same any more.
+    """
+    run, task, saved = trained(folder, which)
+    add_data(run, task, TrainingConfig(**saved["training"]), saved["data"])
+    return run, task, saved
+
+
 def add_data(run, task, config, data_info):
     """Give a task the data that its run began with.
 
@@ -265,13 +276,14 @@ def add_data(run, task, config, data_info):
 
 
 @no_grad()
-def evaluated(folder, which="last", source=None):
+def evaluated(folder, which="last", source=None, options=None):
     """Measure a trained model on data that it was not trained on.
 
     Args:
         folder: of the run.
         which: "last" or "best", see `Run.weights`.
         source: other data than those of the run, a name or a path.
+        options: the task's `measuring`, where it has such a dataclass (None: its defaults).
 
     Returns:
         metrics: name -> float.
@@ -293,7 +305,8 @@ def evaluated(folder, which="last", source=None):
         except ValueError as error:
             raise ValueError(f"{source}: {error}; give data like {config.data}") from error
         task.set_data(arrays, config)
-    return task.measure(stream(config.seed, "evaluation")), task
+    rng = stream(config.seed, "evaluation")
+    return task.measure(rng) if options is None else task.measure(rng, options), task
 
 
 def one_step(task, config):

@@ -48,6 +48,9 @@ def take_step(task, optimizers, batch, config, number, *, lr):
                 found[prefix + name] = found.get(prefix + name, 0.0) + value / player.updates
             optimizer.step()
             lap("(optimizer)")
+        if player.after:
+            player.after(stream(config.seed, "noise", number, turn, 0))  # layers count from 1
+            lap("(after the step)")
     return found
 
 

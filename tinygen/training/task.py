@@ -9,8 +9,10 @@ For the loop (loop.py), a task has
     steps_per_epoch  minibatches in a pass over the data, a number that may be a fraction
     batch(step)      the minibatch of a step, a tuple of arrays with one row an example. Where players make
                      several updates in a step, so many minibatches, of one size, in one
-    evaluate(rng)    metrics on data that it is not trained on, name -> number; all noise drawn from `rng`
-    measure(rng)     the same for a model that is trained: on all data, as they are reported
+    evaluate(rng)    metrics on data that it is not trained on, name -> number; all noise drawn from `rng`.
+                     Names that begin with train_ are of data that it is trained on
+    measure(rng)     the same for a model that is trained: on all data, as they are reported; with a second
+                     argument, of the dataclass `measuring`, where the task has one
     remarks          lines that say more of what `measure` returned last
     monitor          the metric of `evaluate` by which the best weights are known: the lower, the better. None
                      where no number tells: then the last evaluation is the best
@@ -32,6 +34,7 @@ and for the command line (session.py, cli.py), whose class it is made of, beside
     set_data(arrays, config)          gives it the data
     check(data_info, other)           refuses data of another kind than it was trained on
     sampling                the dataclass of how it samples
+    measuring               the dataclass of how it is measured; may be missing
     sample(path, options, rng=)       writes what the model makes into a file, whose path it returns
     final_samples(run, rng)           the picture of the end, as the path of its file
     translated(texts, search)         translations of a list of texts; only a translator has it
@@ -65,6 +68,7 @@ class Player:
               the second on the second, and so on
     settings  what of TrainingConfig is other for its optimizer, name -> value, such as {"lr": 4e-4}. Its
               learning rate follows the same schedule.
+    after     rng -> None: what else moves in a step, once its parameters have; None for nothing
     """
 
     name: str
@@ -73,6 +77,7 @@ class Player:
     weight: Callable = rows
     updates: int = 1
     settings: dict = field(default_factory=dict)
+    after: Callable | None = None
 
 
 def means(player, batches, rng):

@@ -8,16 +8,14 @@ import numpy as np
 
 from .. import data
 from ..configuration import check, option
+from ..metrics import active_units
 from ..models import VAE, VAEConfig
 from . import plots, vae_pictures
 from .options import choose, from_settings
 from .profile import lap
 from .streams import stream
 from .task import Player, means
-
-ACTIVE = (
-    0.01  # the variance over images of a posterior mean, above which its dimension is in use (IWAE, sec. 4)
-)
+from .vae_measures import VAEMeasuring, measured
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +45,7 @@ class VAETask:
 
     model_config, derived = VAEConfig, ("height", "width", "levels", "conditions")
     data_config, sampling, looking, files = VAEDataConfig, VAESampling, None, ()
+    measuring = VAEMeasuring
     sources = data.IMAGES
     settings: ClassVar = {
         "digits": {"hidden": 128, "latent": 8, "epochs": 400, "batch": 100, "lr": 3e-3},
@@ -160,17 +159,22 @@ class VAETask:
 
     def active_units(self, rng):
         """How many dimensions of the code are in use: their posterior mean varies with the image."""
+        return int(active_units(self.codes(rng)[0]).sum())
+
+    def codes(self, rng):
+        """mu and log_var (N, J), arrays, of all test images."""
         batches = data.in_order(self.test, self.test_given, size=500)
-        means = [self.encoded(x, c, rng)[0] for x, c in batches]
-        return int((np.concatenate(means).var(axis=0) > ACTIVE).sum())
+        parts = [self.encoded(x, c, rng) for x, c in batches]
+        return [np.concatenate(part) for part in zip(*parts)]
 
     def encoded(self, x, c, rng):
         """mu and log_var (B, J), arrays, of images."""
         observed = self.model.observe(x, rng=rng)
         return [t.numpy() for t in self.model.encode(observed, c if self.given else None)]
 
-    def measure(self, rng):
-        return self.evaluate(rng)
+    def measure(self, rng, options=None):
+        found, self.remarks = measured(self, options or VAEMeasuring(), rng=rng)
+        return found
 
     def samples(self, path, rng):
         self.sample(path, VAESampling(), rng=rng)
