@@ -1,6 +1,7 @@
 """Generative models: a paper a file."""
 
 from .beam import BeamConfig, Hypothesis, beam_search
+from .gan import GAN, GANConfig
 from .gpt import GPT, GPTConfig
 from .looking import AttentionMaps, Guesses, guesses
 from .quantiser import VectorQuantiser, perplexity
@@ -10,11 +11,13 @@ from .vae import VAE, VAEConfig
 from .vqvae import VQVAE, VQVAEConfig
 
 __all__ = [
+    "GAN",
     "GPT",
     "VAE",
     "VQVAE",
     "AttentionMaps",
     "BeamConfig",
+    "GANConfig",
     "GPTConfig",
     "Guesses",
     "Hypothesis",

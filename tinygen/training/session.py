@@ -311,7 +311,7 @@ def evaluated(folder, which="last", source=None, options=None):
 
 def one_step(task, config):
     """A function that does a training's first step, again and again, with lr 0 so that no weight changes."""
-    optimizers = [config.make_optimizer(player.module.parameters()) for player in task.players]
+    optimizers = config.make_optimizers(task.players)
 
     def step():
         batch = task.batch(0)
