@@ -11,6 +11,7 @@ from watched import seen, watched
 import tinygen as tg
 from tinygen.models import VAE, VAEConfig
 from tinygen.models.likelihoods import LIKELIHOODS
+from tinygen.models.vae import total_correlation
 from tinygen.optim import Adam
 from tinygen.training import Session, session
 from tinygen.training.vae_task import VAESampling
@@ -310,8 +311,39 @@ def test_free_bits_are_free_in_each_dimension_and_have_no_gradient_there():
     np.testing.assert_allclose(np.asarray(gradient), [2.0, 0.0, 0.0], atol=1e-6)
 
 
+def test_the_total_correlation_is_the_formula_written_out():
+    rng = generator(7)
+    mu, log_var, z = rng.normal(size=(3, 6, 4))
+    density = np.exp(-((z[:, None] - mu) ** 2) / (2 * np.exp(log_var)) - log_var / 2) / math.sqrt(2 * math.pi)
+    joint, apart = density.prod(axis=2).mean(axis=1), density.mean(axis=1).prod(axis=1)
+    assert float(total_correlation(z, mu, log_var)) == pytest.approx(np.log(joint / apart).mean(), rel=1e-12)
+    tg.testing.gradcheck(total_correlation, z, mu, log_var, order=2)
+
+
+def test_the_total_correlation_of_independent_and_of_equal_dimensions():
+    rng = generator(8)
+    one = rng.normal(size=(50, 1))
+    narrow = np.full((50, 2), -30.0)
+    assert float(total_correlation(one, one, narrow[:, :1])) == pytest.approx(0, abs=1e-12)
+    same = np.zeros((50, 3))
+    assert float(total_correlation(rng.normal(size=(50, 3)), same, same)) == pytest.approx(0, abs=1e-12)
+    twice = np.concatenate([one, one], axis=1)
+    assert float(total_correlation(twice, twice, narrow)) == pytest.approx(math.log(50), rel=1e-6)
+
+
+def test_independence_adds_its_share_of_the_total_correlation():
+    config = VAEConfig(height=4, width=3, hidden=7, latent=3, independence=5.0, beta=2.0)
+    model, x, eps = model_and_input(config=config)
+    loss, reconstruction, kl = (float(v.numpy()) for v in model.loss(x, eps, weight=0.5))
+    mu, log_var = model.encode(x)
+    extra = float(total_correlation(model.reparameterise(mu, log_var, eps[0]), mu, log_var).numpy())
+    assert loss == pytest.approx(reconstruction + 0.5 * (2 * kl + 5 * extra), rel=1e-5)
+
+
 def test_settings_without_use_are_refused():
-    with pytest.raises(ValueError, match="samples: expected 1 with beta, free_bits or kl_warmup, got 5"):
+    with pytest.raises(
+        ValueError, match="samples: expected 1 with beta, free_bits, kl_warmup or independence"
+    ):
         VAEConfig(samples=5, beta=2.0)
     with pytest.raises(ValueError, match="layers: is not used by the network conv"):
         VAEConfig(network="conv", layers=2)
