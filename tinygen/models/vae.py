@@ -59,9 +59,7 @@ class VAEConfig:
     samples: int = option(1, "k, codes an image: the importance-weighted bound, from 2 on", at_least=1)
     beta: float = option(1.0, "weight of the KL term", at_least=0)
     independence: float = option(
-        0.0,
-        "weight of the dependence of the code's dimensions on one another: of beta-TCVAE, beta - 1",
-        at_least=0,
+        0.0, "weight of the dimensions' dependence on one another; beta-TCVAE's beta - 1", at_least=0
     )
     free_bits: float = option(
         0.0, "nats of KL in each dimension of the code that cost nothing, against collapse", at_least=0
