@@ -73,16 +73,12 @@ class VAEConfig:
         for name, network in (("layers", "mlp"), ("channels", "conv")):
             if getattr(self, name) is not None and self.network != network:
                 raise ValueError(f"{name}: is not used by the network {self.network}; leave it out")
-        if self.samples > 1 and (self.beta, self.free_bits, self.kl_warmup, self.independence) != (
-            1,
-            0,
-            0,
-            0,
-        ):
-            raise ValueError(
-                f"samples: expected 1 with beta, free_bits, kl_warmup or independence, got {self.samples}; the "
-                "bound of several samples has no KL term of its own to be weighted"
-            )
+        for name, unused in (("beta", 1.0), ("independence", 0.0), ("free_bits", 0.0), ("kl_warmup", 0)):
+            if self.samples > 1 and getattr(self, name) != unused:
+                raise ValueError(
+                    f"{name}: is not used with several samples, whose bound has no KL term of its own to be "
+                    "weighed; leave it out, or take 1 sample"
+                )
 
 
 class VAE(nn.Module):
