@@ -341,10 +341,9 @@ def test_independence_adds_its_share_of_the_total_correlation():
 
 
 def test_settings_without_use_are_refused():
-    with pytest.raises(
-        ValueError, match="samples: expected 1 with beta, free_bits, kl_warmup or independence"
-    ):
-        VAEConfig(samples=5, beta=2.0)
+    for name, value in (("beta", 2.0), ("independence", 1.0), ("free_bits", 0.1), ("kl_warmup", 3)):
+        with pytest.raises(ValueError, match=f"{name}: is not used with several samples"):
+            VAEConfig(samples=5, **{name: value})
     with pytest.raises(ValueError, match="layers: is not used by the network conv"):
         VAEConfig(network="conv", layers=2)
     with pytest.raises(ValueError, match="channels: is not used by the network mlp"):
