@@ -293,7 +293,12 @@ def planted(codes):
     model = VAE(VAEConfig(height=32, width=32, hidden=4, latent=codes.shape[1]), rng=generator())
     log_var = np.zeros_like(codes)
     return SimpleNamespace(
-        model=model, test=images, known=factors, given={}, test_given=None, codes=lambda rng: (codes, log_var)
+        model=model,
+        test=images,
+        known=factors,
+        given={},
+        test_given=np.zeros((len(images), 0), np.float32),
+        codes=lambda rng: (codes, log_var),
     )
 
 

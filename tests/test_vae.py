@@ -9,10 +9,11 @@ import pytest
 from watched import seen, watched
 
 import tinygen as tg
+from tinygen import data
 from tinygen.models import VAE, VAEConfig
 from tinygen.models.likelihoods import LIKELIHOODS
 from tinygen.optim import Adam
-from tinygen.training import Session, session
+from tinygen.training import Session, conditions, session
 from tinygen.training.vae_task import VAESampling
 
 SMALL = VAEConfig(height=4, width=3, hidden=7, latent=3)
@@ -354,8 +355,10 @@ def test_a_condition_reaches_encoder_and_decoder(network):
         model.loss(x, eps)
     with pytest.raises(ValueError, match=r"decode: expected rows of shape \(5, 4\) as condition, got \(5, 3"):
         model.decode(eps[0], one[:, :3])
-    with pytest.raises(ValueError, match=r"expected None as condition, got \(5, 4\)"):
-        model_and_input()[0].decode(eps[0], one)
+    plain, nothing = model_and_input()[0], np.zeros((5, 0), np.float32)
+    with pytest.raises(ValueError, match=r"expected rows of shape \(5, 0\) as condition, got \(5, 4\)"):
+        plain.decode(eps[0], one)
+    np.testing.assert_array_equal(plain.generate(eps[0], nothing).numpy(), plain.generate(eps[0]).numpy())
 
 
 def trained(tmp_path, **settings):
@@ -380,8 +383,9 @@ def test_a_conditional_vae_draws_what_it_is_told(tmp_path):
 def test_factors_of_sprites_may_be_given_in_any_order():
     task, *_ = session.prepared("vae", {"data": "sprites", "condition": "scale,shape", "hidden": 8})
     assert task.given == {"scale": 4, "shape": 3}
-    c = task.conditions(np.array([[2, 1, 0, 0, 0]]), 1)
+    c = conditions.rows(np.array([[2, 1, 0, 0, 0]]), task.given, 1)
     assert c.tolist() == [[0, 1, 0, 0, 0, 0, 1]]
+    assert data.known(np.array([0, 4, 1])) == {"label": 5} and data.known(None) == {}
 
 
 @pytest.mark.parametrize(
@@ -389,6 +393,8 @@ def test_factors_of_sprites_may_be_given_in_any_order():
     [
         ({"condition": "lable"}, "unknown condition 'lable'; did you mean label"),
         ({"condition": "label,shape"}, "unknown condition 'shape'"),
+        ({"condition": ""}, "unknown condition ''; there is: label"),
+        ({"condition": "label, label"}, "condition: expected each name once, got 'label, label'; leave one"),
     ],
 )
 def test_a_condition_that_is_not_known_is_refused(settings, told):
@@ -396,18 +402,17 @@ def test_a_condition_that_is_not_known_is_refused(settings, told):
         session.prepared("vae", settings)
 
 
-@pytest.mark.parametrize(
-    "given, told",
-    [
-        ("10", "expected values from 0 to 9, got 10"),
-        ("1,2", "given: expected label from 0 to 9, with commas between, got '1,2'"),
-        ("seven", "given: expected label from 0 to 9"),
-    ],
-)
-def test_what_cannot_be_given_is_refused(tmp_path, given, told):
+@pytest.mark.parametrize("given", [*("10", "-1", "1,2", "7,", "", "seven", "²")])
+def test_what_cannot_be_given_is_refused(tmp_path, given):
     task, *_ = session.prepared("vae", {"condition": "label", "hidden": 8})
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=f"given: expected label from 0 to 9, got {given!r}; change it"):
         task.sample(tmp_path / "x", VAESampling(given=given), rng=generator())
+    two = {"shape": 3, "scale": 4}
+    assert conditions.asked(" 2 ,0", two).tolist() == [[2, 0]] and conditions.asked(None, two) is None
+    with pytest.raises(ValueError, match="shape from 0 to 2 and scale from 0 to 3, with a comma between"):
+        conditions.asked("2,4", two)
+    with pytest.raises(ValueError, match="given: is not used by a model without condition; leave it out"):
+        conditions.asked("2", {})
 
 
 # warmup and collapse

@@ -34,6 +34,7 @@ class Pixels:
     numbers = 1  # that the decoder says of each pixel
     words = ""  # what the figures measure, for who reads them
     normalised = True  # probabilities sum to one, or densities integrate to one
+    counts_levels = True  # L is part of what the figures mean
 
     def __init__(self, levels):
         self.levels = levels
@@ -67,7 +68,7 @@ class CrossEntropyPixels(Pixels):
     """The Bernoulli's formula on grey pixels."""
 
     words = "cross-entropy with grey pixels, no likelihood"
-    normalised = False
+    normalised = counts_levels = False
 
     def distribution(self, numbers):
         return nn.Bernoulli(_only(numbers))

@@ -31,7 +31,8 @@ class Point:
     def label(self):
         """What sets it apart, in few words."""
         free = f", {self.config.free_bits:g} free" if self.config.free_bits else ""
-        return f"\N{GREEK SMALL LETTER BETA} {self.config.beta:g}{free}"
+        bound = f", {self.config.samples} samples" if self.config.samples > 1 else ""
+        return f"\N{GREEK SMALL LETTER BETA} {self.config.beta:g}{free}{bound}"
 
 
 def check_alike(runs):
@@ -62,7 +63,7 @@ def check_alike(runs):
 # What has to be the same for the nats of two runs to mean the same, and how config.json tells it.
 KINDS = {
     "likelihood": lambda saved: saved["vae"]["likelihood"],
-    "condition": lambda saved: saved["data"]["condition"] or "none",
+    "condition": lambda saved: ", ".join(sorted(saved["data"]["given"])) or "none",
     "data set": lambda saved: f"{saved['training']['data']} ({saved['data']['sha256'][:8]})",
 }
 
