@@ -167,6 +167,13 @@ def test_bits_are_drawn_anew_at_each_look_with_the_grey_as_probability():
     assert first.mean() == pytest.approx(0.3, abs=0.01)
 
 
+def test_a_logistic_sees_the_level_that_is_nearest():
+    see, rng = LIKELIHOODS["logistic"](17).observe, np.random.default_rng(8)
+    levels = np.arange(17, dtype=np.float32) / np.float32(16)
+    for shift in (0.0, 0.03, -0.03):  # a step is 0.0625
+        np.testing.assert_array_equal(see(np.clip(levels + np.float32(shift), 0, 1), rng=rng), levels)
+
+
 @pytest.mark.parametrize("name", ["gaussian", "continuous-bernoulli"])
 def test_noise_fills_the_gap_to_the_next_level_and_is_taken_away_again(name):
     likelihood, rng = LIKELIHOODS[name](17), np.random.default_rng(5)

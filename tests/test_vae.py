@@ -11,6 +11,7 @@ from watched import seen, watched
 import tinygen as tg
 from tinygen import data
 from tinygen.models import VAE, VAEConfig
+from tinygen.models.image_networks import ACTIVATIONS
 from tinygen.models.likelihoods import LIKELIHOODS
 from tinygen.optim import Adam
 from tinygen.training import Session, conditions, session
@@ -257,6 +258,8 @@ def test_the_bound_of_several_samples_is_that_of_the_paper():
     np.testing.assert_allclose(model.log_weights(x, eps).numpy(), log_w, rtol=1e-4)
     assert loss == pytest.approx(-np.log(np.exp(log_w).mean(axis=0)).mean(), rel=1e-5)
     assert kl == pytest.approx(float(model.loss(x, eps[:1])[2].numpy()))
+    each = [float(model.loss(x, eps[i : i + 1])[1].numpy()) for i in range(6)]
+    assert reconstruction == pytest.approx(np.mean(each), rel=1e-5)
     assert loss < reconstruction + kl  # the bound is nearer, but the KL among them is exact: equal it is not
 
 
@@ -271,15 +274,20 @@ def test_more_samples_make_a_better_bound():
     assert bounds == sorted(bounds) and bounds[-1] - bounds[0] > 0.05
 
 
-def test_the_bound_has_right_gradients_also_with_the_noise_in_each_sample():
+@pytest.mark.parametrize("where", ["log_variance.weight", "mean.weight", "encoder.layers.0.weight"])
+def test_the_bound_has_right_gradients_also_with_the_noise_in_each_sample(where):
     config = VAEConfig(height=2, width=2, hidden=3, latent=2, likelihood="bernoulli", samples=3)
     model, x, eps = model_and_input(count=2, config=config)
     model.astype(np.float64)
-    weight, eps = model.log_variance.weight.numpy(), eps.astype(np.float64)
+    weight, eps = dict(model.named_parameters())[where].numpy(), eps.astype(np.float64)
     x = np.round(x).astype(np.float64)
+    if where.startswith("encoder"):
+        layer = model.encoder.layers[0]
+    else:
+        layer = getattr(model, where.partition(".")[0])
 
     def loss(w):
-        model.log_variance.weight = w
+        layer.weight = w
         return model.loss(x, eps)[0]
 
     tg.testing.gradcheck(loss, weight, order=2)
@@ -311,6 +319,24 @@ def test_free_bits_are_free_in_each_dimension_and_have_no_gradient_there():
     np.testing.assert_allclose(np.asarray(gradient), [2.0, 0.0, 0.0], atol=1e-6)
 
 
+def test_free_bits_are_of_the_mean_over_the_batch_and_weighted_as_the_kl_is():
+    config = VAEConfig(height=1, width=1, hidden=1, latent=2, free_bits=0.5, beta=3.0)
+    model = VAE(config, rng=generator())
+    weights = {
+        "encoder.layers.0.weight": [[1]],
+        "mean.weight": [[2], [0.2]],
+        "log_variance.weight": [[0], [0]],
+    }
+    for name, parameter in model.named_parameters():
+        parameter.assign(np.array(weights.get(name, np.zeros(parameter.shape)), np.float32))
+    x = np.float32([1, 0]).reshape(2, 1, 1)  # KL of the first 2 and 0.02, of the second 0: on average 1, 0.01
+    loss, reconstruction, kl = (
+        float(v.numpy()) for v in model.loss(x, np.zeros((1, 2, 2), np.float32), weight=0.5)
+    )
+    assert kl == pytest.approx(1.01, rel=1e-5)
+    assert loss - reconstruction == pytest.approx(3 * 0.5 * (1 + 0.5), rel=1e-5)
+
+
 def test_settings_without_use_are_refused():
     with pytest.raises(ValueError, match="samples: expected 1 with beta, free_bits or kl_warmup, got 5"):
         VAEConfig(samples=5, beta=2.0)
@@ -321,6 +347,29 @@ def test_settings_without_use_are_refused():
 
 
 # networks and conditions
+
+
+def test_the_networks_are_as_large_as_they_are_told_to_be():
+    def shapes(**settings):
+        model = VAE(VAEConfig(height=8, width=6, hidden=5, latent=2, **settings), rng=generator())
+        return {name: p.shape for name, p in model.named_parameters() if p.ndim > 1}
+
+    deep, wide = shapes(layers=3, likelihood="gaussian"), shapes(network="conv", channels=3, conditions=4)
+    assert [deep[f"encoder.layers.{i}.weight"] for i in (0, 2, 4)] == [(5, 48), (5, 5), (5, 5)]
+    assert [deep[f"decoder.layers.{i}.weight"] for i in (0, 2, 4)] == [(5, 2), (5, 5), (5, 5)]
+    assert deep["decoder.pixels.weight"] == (96, 5)
+    assert wide["encoder.convolutions.0.weight"] == (3, 1, 3, 3)  # to 4 x 3
+    assert wide["encoder.features.0.weight"] == (5, 3 * 4 * 3 + 4)
+    assert [wide[f"decoder.layers.{i}.weight"] for i in (0, 2)] == [(5, 2 + 4), (3 * 4 * 3, 5)]
+
+
+@pytest.mark.parametrize("network", ["mlp", "conv"])
+def test_all_layers_have_the_activation_that_is_chosen(network):
+    for activation, kind in ACTIVATIONS.items():
+        config = VAEConfig(height=5, width=9, hidden=4, latent=2, network=network, activation=activation)
+        modules = [type(module) for _, module in VAE(config, rng=generator()).named_modules()]
+        found = [module for module in modules if module in ACTIVATIONS.values()]
+        assert set(found) == {kind} and len(found) == {"mlp": 2, "conv": 6}[network]
 
 
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
@@ -422,6 +471,11 @@ def test_the_weight_of_the_kl_rises_in_the_warmup():
     task, *_ = session.prepared("vae", {"kl_warmup": 4, "hidden": 8})
     assert [float(task.batch(step)[2][0]) for step in (0, 1, 3, 4, 100)] == [0.25, 0.5, 1.0, 1.0, 1.0]
     assert float(session.prepared("vae", {"hidden": 8})[0].batch(0)[2][0]) == 1.0
+    loss, parts = task.loss(task.batch(1), generator())
+    reconstruction, kl = (float(parts[name].numpy()) for name in ("reconstruction", "kl"))
+    assert float(loss.numpy()) == pytest.approx(reconstruction + 0.5 * kl, rel=1e-6) and kl > 1e-3
+    found = task.evaluate(generator())  # and is whole in an evaluation
+    assert found["loss"] == pytest.approx(found["reconstruction"] + found["kl"], rel=1e-6)
 
 
 def test_a_collapsed_posterior_is_told_once_and_a_healthy_one_is_not(tmp_path):
