@@ -117,6 +117,18 @@ def test_a_class_may_be_in_the_test_images_alone(tmp_path):
         session.prepared("vae", {**settings, "data": str(tmp_path / "none.npz")})
 
 
+def test_rows_of_ones_are_of_whole_numbers_in_range():
+    rows = data.one_hot(np.array([[0, 2], [1, 0]]), [2, 3])
+    assert rows.tolist() == [[1, 0, 0, 0, 1], [0, 1, 1, 0, 0]] and rows.dtype == np.float32
+    for values, told in (
+        ([[0], [1]], r"values \(N, 2\), got \(2, 1\); one for each size"),
+        ([[0, 3]], "values from 0 to 2, got 3; number them from 0"),
+        ([[0.0, 1.0]], "whole numbers, got float64; convert them"),
+    ):
+        with pytest.raises(ValueError, match=f"one_hot: expected {told}"):
+            data.one_hot(values, [2, 3])
+
+
 @pytest.mark.parametrize("network", ["mlp", "conv"])
 def test_images_of_one_pixel_are_images(tmp_path, network):
     np.savez(tmp_path / "dots.npz", images=images(2, size=(1, 1)))

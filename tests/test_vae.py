@@ -389,6 +389,7 @@ def test_convolutions_bring_any_size_back(shape, likelihood):
     loss, *_ = model.loss(model.observe(x, rng=generator(9)), eps)
     loss.backward()
     assert all(np.abs(p.grad.numpy()).max() > 0 for p in model.parameters() if p.ndim > 1)
+    assert {array.dtype for array in (loss, *[p.grad for p in model.parameters()])} == {np.dtype(np.float32)}
     images = model.generate(eps[0]).numpy()
     assert images.shape == (3, *shape) and images.min() >= 0 and images.max() <= 1
 
@@ -489,6 +490,21 @@ def test_a_collapsed_posterior_is_told_once_and_a_healthy_one_is_not(tmp_path):
         warnings.simplefilter("error", UserWarning)
         begun = trained(tmp_path, epochs=6)
     assert begun.run.metrics()[-1]["test_active_units"] >= 6
+
+
+def test_a_collapse_is_no_news_in_the_first_epoch_and_the_advice_can_be_followed():
+    for settings, advice in (({}, "; try kl_warmup"), ({"samples": 2}, "; try samples 1 with kl_warmup")):
+        task, *_ = session.prepared("vae", {"hidden": 8, **settings})
+        task.model.mean.weight.assign(np.zeros((8, 8), np.float32))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            task.batch(task.steps_per_epoch - 2)
+            task.evaluate(generator())
+            task.evaluate(generator())
+            task.batch(task.steps_per_epoch - 1)
+            task.evaluate(generator())
+        with pytest.warns(UserWarning, match=f"0 of 8 dimensions of the code are in use, .*{advice}"):
+            task.evaluate(generator())
 
 
 def test_free_bits_and_a_warmup_bring_dimensions_back(tmp_path):

@@ -28,11 +28,13 @@ def one_hot(values, sizes):
         float32 (N, sum of sizes).
 
     Raises:
-        ValueError: a number of columns that is not F, or a value outside [0, size).
+        ValueError: a number of columns that is not F, values that are not whole, or one outside [0, size).
     """
     values = np.asarray(values)
     if values.ndim != 2 or values.shape[1] != len(sizes):
         raise ValueError(f"one_hot: expected values (N, {len(sizes)}), got {values.shape}; one for each size")
+    if not np.issubdtype(values.dtype, np.integer):
+        raise ValueError(f"one_hot: expected whole numbers, got {values.dtype}; convert them")
     rows = np.zeros((len(values), sum(sizes)), np.float32)
     start = 0
     for column, size in zip(values.T, sizes):

@@ -155,7 +155,7 @@ class VAE(nn.Module):
         With one sample it is eq. 10, the form of the estimator (eq. 7) in which the KL term is exact:
         reconstruction + weight * beta * kl, where of each dimension of the code a KL below `free_bits`, on
         average over the batch, counts as that much. (Of a minibatch in pieces the average is over a piece.)
-        With k samples it is -L_k.
+        With k samples it is -L_k, in which nothing is weighted and nothing free.
 
         Args:
             x: (B, H, W), as `observe` returns them.
@@ -169,7 +169,7 @@ class VAE(nn.Module):
         Raises:
             ValueError: x, eps or c has another shape.
         """
-        mu, log_var, z, reconstructions = self._explained("loss", x, eps, c)
+        mu, log_var, z, reconstructions = self._sampled("loss", x, eps, c)
         # Appendix B: KL = -1/2 sum_j [1 + log sigma_j^2 - mu_j^2 - sigma_j^2]
         per_dimension = ops.sum(nn.kl_standard_normal(mu, log_var), axis=0) / len(x)
         reconstruction, kl = -ops.sum(reconstructions) / (len(eps) * len(x)), ops.sum(per_dimension)
@@ -186,10 +186,10 @@ class VAE(nn.Module):
 
         Arguments and errors are those of `loss`. Their log mean exp over i bounds log p(x), in expectation.
         """
-        _, log_var, z, reconstructions = self._explained("log_weights", x, eps, c)
+        _, log_var, z, reconstructions = self._sampled("log_weights", x, eps, c)
         return reconstructions + _log_ratio(z, log_var, eps)
 
-    def _explained(self, who, x, eps, c):
+    def _sampled(self, who, x, eps, c):
         """mu and log_var (B, J), z_i = mu + sigma * eps_i, (k, B, J), and log p(x|z_i), (k, B)."""
         mu, log_var = self.encode(x, c)
         if len(eps.shape) != 3 or tuple(eps.shape[1:]) != tuple(mu.shape):

@@ -60,7 +60,7 @@ class VAETask(ImageTask):
         self.model, self.given = model, given
         self.players = (Player("model", model, self.loss),)
         self.unit = f"nats an image, {model.likelihood.words}"
-        self.remarks, self.collapsed = (), 0  # how often
+        self.remarks, self.made, self.collapsed = (), 0, 0  # steps, and how often
 
     @staticmethod
     def load(source, settings, files=None):
@@ -105,6 +105,7 @@ class VAETask(ImageTask):
 
     def batch(self, step):
         """Images, what is given of them, and the weight of the KL term at this step, for each of them."""
+        self.made = step + 1
         x, c = self.minibatches.at(step)
         rising = min(1.0, (step + 1) / max(1, self.model.config.kl_warmup))
         return x, c, np.full(len(x), rising, np.float32)
@@ -122,16 +123,24 @@ class VAETask(ImageTask):
         whole = np.ones(len(self.test), np.float32)
         batches = data.in_order(self.test, self.test_given, whole, size=size)
         found = means(self.players[0], batches, rng)
-        active, latent = self.active_units(rng), self.model.config.latent
-        if active <= latent // 10:
-            self.collapsed += 1
-            if self.collapsed == 2:  # in a single evaluation it may be the beginning
-                warnings.warn(
-                    f"the posterior has collapsed: {active} of {latent} dimensions of the code are in use, "
-                    "and the decoder learns one picture for all; try kl_warmup, free_bits or a smaller beta",
-                    stacklevel=2,
-                )
+        active = self.active_units(rng)
+        if self.made >= self.steps_per_epoch:
+            self._warn_of_collapse(active)
         return found | {"active_units": active}
+
+    def _warn_of_collapse(self, active):
+        """Warn at the second evaluation, none of the first epoch, that finds hardly a dimension in use."""
+        config = self.model.config
+        if active > config.latent // 10:
+            return
+        self.collapsed += 1
+        if self.collapsed == 2:
+            one = "" if config.samples == 1 else "samples 1 with "
+            warnings.warn(
+                f"the posterior has collapsed: {active} of {config.latent} dimensions of the code are in use, "
+                f"and the decoder learns one picture for all; try {one}kl_warmup, free_bits or a smaller beta",
+                stacklevel=3,
+            )
 
     def active_units(self, rng):
         """How many dimensions of the code are in use: their posterior mean varies with the image."""
