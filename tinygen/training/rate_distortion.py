@@ -11,6 +11,7 @@ how much the code tells. Both are means over the test images.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from ..autograd import no_grad
 from ..models import VAEConfig
@@ -45,7 +46,7 @@ def check_alike(runs):
         ValueError: fewer than two; one twice; or other data, likelihood or condition than the first's.
     """
     names = [name for name, _ in runs]
-    if len(set(names)) < 2 or len(set(names)) < len(names):
+    if len({Path(name).resolve() for name in names}) < max(2, len(names)):
         raise ValueError(
             f"rate-distortion: expected two or more different runs, got {', '.join(names) or 'none'}; "
             "do: tinygen rate-distortion RUN RUN ..."

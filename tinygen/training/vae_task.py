@@ -137,8 +137,9 @@ class VAETask(ImageTask):
         if self.collapsed == 2:
             one = "" if config.samples == 1 else "samples 1 with "
             warnings.warn(
-                f"the posterior has collapsed: {active} of {config.latent} dimensions of the code are in use, "
-                f"and the decoder learns one picture for all; try {one}kl_warmup, free_bits or a smaller beta",
+                f"the posterior has collapsed: {active} of {config.latent} dimensions of the code are in "
+                "use, and the decoder learns one picture for all; try "
+                f"{one}kl_warmup, free_bits or a smaller beta",
                 stacklevel=3,
             )
 
