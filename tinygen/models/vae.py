@@ -126,7 +126,7 @@ class VAE(nn.Module):
 
         Args:
             x: (B, H, W), as `observe` returns them.
-            c: (B, K), what is given of each image; None for a model without conditions.
+            c: (B, K), what is given of each image; None will do where K is 0.
 
         Returns:
             mu, log_var: (B, J) each.
@@ -147,7 +147,7 @@ class VAE(nn.Module):
         return mu + ops.exp(0.5 * log_var) * eps
 
     def decode(self, z, c=None):
-        """The distribution of the pixels (B, H, W), from codes z (B, J) and what is given, c (B, K) or None.
+        """The distribution of the pixels (B, H, W), from codes z (B, J) and what is given, c (B, K).
 
         Raises:
             ValueError: c has another shape.
@@ -159,12 +159,13 @@ class VAE(nn.Module):
 
         With one sample it is eq. 10, the form of the estimator (eq. 7) in which the KL term is exact:
         reconstruction + weight * beta * kl, where of each dimension of the code a KL below `free_bits`, on
-        average over the batch, counts as that much. With k samples it is -L_k.
+        average over the batch, counts as that much. (Of a minibatch in pieces the average is over a piece.)
+        With k samples it is -L_k, in which nothing is weighted and nothing free.
 
         Args:
             x: (B, H, W), as `observe` returns them.
             eps: (k, B, J), drawn from N(0, I), as `noise` does.
-            c: (B, K) or None.
+            c: (B, K).
             weight: of the KL term, beside beta; it rises from 0 to 1 in a warmup.
 
         Returns:
@@ -173,12 +174,12 @@ class VAE(nn.Module):
         Raises:
             ValueError: x, eps or c has another shape.
         """
-        mu, log_var, z, reconstructions = self._explained("loss", x, eps, c)
+        mu, log_var, z, reconstructions = self._sampled("loss", x, eps, c)
         # Appendix B: KL = -1/2 sum_j [1 + log sigma_j^2 - mu_j^2 - sigma_j^2]
         per_dimension = ops.sum(nn.kl_standard_normal(mu, log_var), axis=0) / len(x)
         reconstruction, kl = -ops.sum(reconstructions) / (len(eps) * len(x)), ops.sum(per_dimension)
         if len(eps) > 1:
-            log_weights = reconstructions + _log_ratio(log_var, z, eps)
+            log_weights = reconstructions + _log_ratio(z, log_var, eps)
             bound = ops.logsumexp(log_weights, axis=0) - math.log(len(eps))
             return -ops.sum(bound) / len(x), reconstruction, kl
         config = self.config
@@ -193,11 +194,11 @@ class VAE(nn.Module):
 
         Arguments and errors are those of `loss`. Their log mean exp over i bounds log p(x), in expectation.
         """
-        _, log_var, z, reconstructions = self._explained("log_weights", x, eps, c)
-        return reconstructions + _log_ratio(log_var, z, eps)
+        _, log_var, z, reconstructions = self._sampled("log_weights", x, eps, c)
+        return reconstructions + _log_ratio(z, log_var, eps)
 
-    def _explained(self, who, x, eps, c):
-        """mu and log_var (B, J), z_i = mu + sigma * eps_i (k, B, J), and log p(x|z_i), (k, B)."""
+    def _sampled(self, who, x, eps, c):
+        """mu and log_var (B, J), z_i = mu + sigma * eps_i, (k, B, J), and log p(x|z_i), (k, B)."""
         mu, log_var = self.encode(x, c)
         if len(eps.shape) != 3 or tuple(eps.shape[1:]) != tuple(mu.shape):
             raise ValueError(
@@ -206,19 +207,21 @@ class VAE(nn.Module):
             )
         count, (batch, latent) = len(eps), mu.shape
         z = self.reparameterise(mu, log_var, eps)
-        if c is not None:
-            c = ops.tile(c, (count, 1))
-        rows = ops.reshape(z, (count * batch, latent))
-        numbers = self.decoder(rows, self._checked(who, c, count * batch))
+        c = ops.tile(c, (count, 1)) if self.config.conditions else None
+        numbers = self.decoder(ops.reshape(z, (count * batch, latent)), c)
         return mu, log_var, z, self.likelihood.log_prob(numbers, x)
 
     def _checked(self, who, c, count):
-        """c, where it is as it has to be."""
-        got, expected = None if c is None else tuple(c.shape), (count, self.config.conditions)
-        if got != (expected if self.config.conditions else None):
-            told = f"rows of shape {expected}" if self.config.conditions else "None"
-            raise ValueError(f"VAE.{who}: expected {told} as condition, got {got}; see VAEConfig.conditions")
-        return c
+        """c, where it is as it has to be, and None where it says nothing."""
+        expected = count, self.config.conditions
+        if c is None and not self.config.conditions:
+            return None
+        if c is None or tuple(c.shape) != expected:
+            raise ValueError(
+                f"VAE.{who}: expected rows of shape {expected} as condition, got "
+                f"{None if c is None else tuple(c.shape)}; see VAEConfig.conditions"
+            )
+        return c if self.config.conditions else None
 
     def noise(self, *sizes, rng):
         """float32 (*sizes, J) from N(0, I), drawn from `rng`: the `eps` of `loss`, the `z` of `generate`."""
@@ -229,7 +232,7 @@ class VAE(nn.Module):
         return self.likelihood.grey(self.decode(z, c).mean)
 
 
-def _log_ratio(log_var, z, eps):
+def _log_ratio(z, log_var, eps):
     """log p(z) - log q(z|x), (k, B), at z = mu + sigma * eps. The 2 pi of both Gaussians cancel."""
     return 0.5 * ops.sum(ops.square(eps) + log_var - ops.square(z), axis=-1)
 

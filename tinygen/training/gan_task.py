@@ -20,12 +20,11 @@ from ..configuration import check, option
 from ..metrics.modes import mode_coverage
 from ..models import GAN, GANConfig
 from ..models.gan_losses import OF_PROBABILITIES
-from . import gan_pictures, plots, vae_pictures
+from . import conditions, gan_pictures, plots, vae_pictures
 from .options import from_settings
 from .profile import lap
 from .streams import stream
 from .task import Player, finite
-from .vae_task import _given, _values
 
 JUDGED, IMAGES_JUDGED = 2500, 500  # examples of an evaluation: of points PacGAN's number
 PATIENCE = 5  # evaluations in a row that have to look bad before it is said
@@ -120,7 +119,7 @@ class GANTask:
             data.load_points(source) if source in data.POINTS else data.load_images(source)
         )
         both = None if train_known is None else np.concatenate([train_known, test_known])
-        given = _given(settings.get("condition"), data.known(both, source), source)
+        given = conditions.chosen(settings.get("condition"), both, source)
         arrays = {"train": train, "test": test}
         if given:
             arrays |= {"train_known": train_known, "test_known": test_known}
@@ -171,24 +170,16 @@ class GANTask:
                 f"{config.batch}; choose a smaller one"
             )
         self.train, self.test = arrays["train"], arrays["test"]
-        self.test_given = self.conditions(arrays.get("test_known"), len(self.test))
+        self.test_given = conditions.rows(arrays.get("test_known"), self.given, len(self.test))
         self.minibatches = data.Minibatches(
             self.train,
-            self.conditions(arrays.get("train_known"), len(self.train)),
+            conditions.rows(arrays.get("train_known"), self.given, len(self.train)),
             size=rows,
             rng=lambda epoch: stream(config.seed, "order", epoch),
             equal=True,
         )
         self.steps_per_epoch = len(self.minibatches)
         self.batch = self.minibatches.at
-
-    def conditions(self, known, count):
-        """One-hot rows (N, K) of what the model is told of examples, out of what is known; K may be 0."""
-        if not self.given:
-            return np.zeros((count, 0), np.float32)
-        names = list(data.known(known, "sprites" if known.ndim > 1 else ""))
-        columns = known.reshape(count, -1)[:, [names.index(name) for name in self.given]]
-        return data.one_hot(columns, list(self.given.values()))
 
     # the two players
 
@@ -285,7 +276,7 @@ class GANTask:
     @no_grad()
     def sample(self, path, options, *, rng):
         path = path.with_name(f"{path.name}.png")
-        values = _values(options.given, self.given)
+        values = conditions.asked(options.given, self.given)
         if self.of_points:
             count = options.count or JUDGED
             c = None

@@ -202,7 +202,8 @@ def rebuilt(run):
         raise
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
-            f"{run.path('config.json')}: expected what `tinygen train` writes, got another file ({error!r})"
+            f"{run.path('config.json')}: expected what `tinygen train` writes, got another file, or one of "
+            f"another version of it ({error!r}); train it again"
         ) from error
     return task, saved
 
