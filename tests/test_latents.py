@@ -180,8 +180,8 @@ def test_what_a_model_is_told_of_the_first_image_is_held(runs):
         np.abs(one.images[-1] - task.model.generate(one.codes[-1:], task.test_given[b : b + 1]).numpy()).max()
         > 0.01
     )
-    assert found.held == "told on the whole way what is known of 0: label"
-    assert "(told on the whole way what is known of 0: label)" in found.table()
+    assert found.held == "told on the whole way what is known of test image 0: label"
+    assert "(told on the whole way what is known of test image 0: label)" in found.table()
 
 
 def test_interpolate_draws_and_measures(runs, capsys):
@@ -414,8 +414,10 @@ def test_the_picture_shows_each_run_and_the_best_sum(runs, tmp_path, monkeypatch
     rows = [[float(x) for x in line.split()[2:]] for line in lines[1:3]]
     np.testing.assert_allclose(axes.lines[0].get_xydata(), [row[:2] for row in rows], atol=1e-3)
     assert {text.get_text() for text in axes.texts} == {"β 1", "β 0.3, 0.5 free"}
-    several = rate_distortion.Point("", VAEConfig(samples=5), rate=1.0, distortion=2.0)
-    assert several.label == "β 1, 5 samples"
+    for settings, told in (({"samples": 5}, "5 samples"), ({"independence": 2.0}, "independence 2")):
+        assert (
+            rate_distortion.Point("", VAEConfig(**settings), rate=1.0, distortion=2.0).label == f"β 1, {told}"
+        )
     best = min(row[2] for row in rows)
     assert axes.get_legend().get_texts()[0].get_text() == f"rate + distortion = {best:.2f}"
     line = axes.lines[1]

@@ -158,8 +158,9 @@ class VAE(nn.Module):
         """What is minimised, and the two terms of -L(x), in nats an image: means over the batch.
 
         With one sample it is eq. 10, the form of the estimator (eq. 7) in which the KL term is exact:
-        reconstruction + weight * beta * kl, where of each dimension of the code a KL below `free_bits`, on
-        average over the batch, counts as that much. (Of a minibatch in pieces the average is over a piece.)
+        reconstruction + weight * (beta * kl + independence * `total_correlation`), where of each dimension of
+        the code a KL below `free_bits`, on average over the batch, counts as that much. Of a minibatch in
+        pieces that average, and the total correlation, are of a piece: fewer codes than it could be.
         With k samples it is -L_k, in which nothing is weighted and nothing free.
 
         Args:

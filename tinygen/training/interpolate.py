@@ -154,8 +154,9 @@ def interpolate(task, a, b, options, *, rng):
         raise ValueError(
             f"interpolate: expected two images that decode differently, got {a} and {b}; choose others"
         )
-    held = f"told on the whole way what is known of {a}: {', '.join(task.given)}" if task.given else ""
-    return Interpolation(np.clip(observed, 0, 1), tuple(name for *_, name in ends), paths, held)
+    names = tuple(name for *_, name in ends)
+    held = f"told on the whole way what is known of {names[0]}: {', '.join(task.given)}" if task.given else ""
+    return Interpolation(np.clip(observed, 0, 1), names, paths, held)
 
 
 def _end(task, word):

@@ -31,9 +31,11 @@ class Point:
     @property
     def label(self):
         """What sets it apart, in few words."""
-        free = f", {self.config.free_bits:g} free" if self.config.free_bits else ""
-        bound = f", {self.config.samples} samples" if self.config.samples > 1 else ""
-        return f"\N{GREEK SMALL LETTER BETA} {self.config.beta:g}{free}{bound}"
+        config, words = self.config, [f"\N{GREEK SMALL LETTER BETA} {self.config.beta:g}"]
+        words += [f"{config.free_bits:g} free"] if config.free_bits else []
+        words += [f"independence {config.independence:g}"] if config.independence else []
+        words += [f"{config.samples} samples"] if config.samples > 1 else []
+        return ", ".join(words)
 
 
 def check_alike(runs):
