@@ -440,7 +440,7 @@ def test_runs_that_cannot_be_compared_are_told(runs, capsys):
             r"expected two or more different runs, got .*plain; do: tinygen rate-distortion RUN RUN",
         ),
         (("plain", "loose", "plain"), "expected two or more different runs, got"),
-        (("plain", "samples/../plain"), "expected two or more different runs, got"),
+        (("plain", "plain/../plain"), "expected two or more different runs, got"),
         (("plain", "gpt"), "rate-distortion: expected a VAE, got the gpt of"),
         ((), "expected two or more different runs, got none; do: tinygen rate-distortion RUN RUN ..."),
     ):
