@@ -415,9 +415,8 @@ def test_the_picture_shows_each_run_and_the_best_sum(runs, tmp_path, monkeypatch
     np.testing.assert_allclose(axes.lines[0].get_xydata(), [row[:2] for row in rows], atol=1e-3)
     assert {text.get_text() for text in axes.texts} == {"β 1", "β 0.3, 0.5 free"}
     for settings, told in (({"samples": 5}, "5 samples"), ({"independence": 2.0}, "independence 2")):
-        assert (
-            rate_distortion.Point("", VAEConfig(**settings), rate=1.0, distortion=2.0).label == f"β 1, {told}"
-        )
+        other = rate_distortion.Point("", VAEConfig(**settings), rate=1.0, distortion=2.0)
+        assert other.label == f"β 1, {told}"
     best = min(row[2] for row in rows)
     assert axes.get_legend().get_texts()[0].get_text() == f"rate + distortion = {best:.2f}"
     line = axes.lines[1]
