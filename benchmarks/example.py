@@ -12,7 +12,6 @@ of Python to the end of the last evaluation.
 The losses of all must meet within a nat; otherwise somebody trained something else.
 """
 
-import os
 import statistics
 import subprocess
 import sys
@@ -33,11 +32,7 @@ def records(effort, quick):
     def run(who):
         start = time.perf_counter()
         done = subprocess.run(
-            [sys.executable, "-m", __name__, who, *given],
-            check=True,
-            capture_output=True,
-            text=True,
-            env=os.environ,
+            [sys.executable, "-m", __name__, who, *given], check=True, stdout=subprocess.PIPE, text=True
         )
         taken = time.perf_counter() - start
         losses.setdefault(who, []).append(float(done.stdout.split()[-1]))

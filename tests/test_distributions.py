@@ -76,6 +76,20 @@ def test_far_tails_of_the_discretised_logistic_keep_their_digits():
     np.testing.assert_allclose(far.log_prob(x), expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_logistic_wider_than_any_number_still_tells_its_levels(dtype):
+    """So wide, each inner level has step / (4 s), and the ends share what is left."""
+    for log_scale in (60.0, 200.0, 1e4):
+        levels, log_s = 17, np.full(17, log_scale, dtype)
+        x = (np.arange(levels) / 16).astype(dtype)
+        found, slope = tg.value_and_grad(
+            lambda a, x=x: nn.DiscretisedLogistic(0.3 + 0 * a, a, levels=17).log_prob(x).sum()
+        )(log_s)
+        inner = -math.log(16) - log_scale - math.log(4)
+        assert float(found) == pytest.approx(15 * inner - 2 * math.log(2), rel=1e-6)
+        np.testing.assert_allclose(np.asarray(slope), [0, *[-1] * 15, 0], atol=1e-6)
+
+
 DRAWN = {
     "bernoulli": lambda: nn.Bernoulli(np.full(200_000, -0.7)),
     "continuous, rising": lambda: nn.ContinuousBernoulli(np.full(200_000, 3.0)),
@@ -153,6 +167,13 @@ def test_bits_are_drawn_anew_at_each_look_with_the_grey_as_probability():
     assert first.mean() == pytest.approx(0.3, abs=0.01)
 
 
+def test_a_logistic_sees_the_level_that_is_nearest():
+    see, rng = LIKELIHOODS["logistic"](17).observe, np.random.default_rng(8)
+    levels = np.arange(17, dtype=np.float32) / np.float32(16)
+    for shift in (0.0, 0.03, -0.03):  # a step is 0.0625
+        np.testing.assert_array_equal(see(np.clip(levels + np.float32(shift), 0, 1), rng=rng), levels)
+
+
 @pytest.mark.parametrize("name", ["gaussian", "continuous-bernoulli"])
 def test_noise_fills_the_gap_to_the_next_level_and_is_taken_away_again(name):
     likelihood, rng = LIKELIHOODS[name](17), np.random.default_rng(5)
@@ -179,6 +200,30 @@ def test_no_variance_is_smaller_than_that_of_the_noise():
     likelihood = LIKELIHOODS["gaussian"](256)
     pixel = likelihood.distribution(np.float32([0.0, -1e4]).reshape(1, 2, 1, 1))
     assert float(np.exp(pixel.log_var)[0, 0, 0]) == pytest.approx(1 / (12 * 256**2), rel=1e-5)
+
+
+@pytest.mark.parametrize("levels", [2, 17, 256])
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_any_number_of_a_decoder_gives_finite_nats_and_gradients_in_float32(name, levels):
+    likelihood, rng = LIKELIHOODS[name](levels), np.random.default_rng(7)
+    extremes = np.float32([0, 1, -30, 95, -95, 1e4, -1e4])
+    pairs = np.stack(np.meshgrid(*[extremes] * likelihood.numbers)).reshape(likelihood.numbers, -1).T
+    for grey in (0.0, (levels // 2) / (levels - 1), 1.0):
+        x = likelihood.observe(np.full((len(pairs), 1, 1), grey, np.float32), rng=rng)
+        numbers = tg.tensor(pairs[:, :, None, None], requires_grad=True)
+        nats = likelihood.log_prob(numbers, x)
+        nats.sum().backward()
+        mean = np.asarray(likelihood.grey(likelihood.distribution(pairs[:, :, None, None]).mean))
+        for array in (nats.numpy(), numbers.grad.numpy(), mean):
+            assert np.isfinite(array).all() and array.dtype == np.float32
+        assert mean.min() >= 0 and mean.max() <= 1
+
+
+def test_no_scale_is_so_small_that_a_level_would_gain_by_it():
+    likelihood = LIKELIHOODS["logistic"](256)
+    pixel = likelihood.distribution(np.float32([-1e4, -1e4]).reshape(1, 2, 1, 1))
+    assert float(pixel.log_scale[0, 0, 0]) == pytest.approx(-math.log(255) - 7, rel=1e-6)
+    assert float(pixel.log_prob(np.zeros((1, 1, 1), np.float32))[0, 0, 0]) == 0.0
 
 
 # divergence

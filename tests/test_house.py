@@ -48,7 +48,7 @@ OUTSIDE = {
     "hypothesis": ("tinygen.testing",),
     "sklearn": ("tinygen.data",),
     "pooch": ("tinygen.data",),
-    "PIL": ("tinygen.data",),
+    "PIL": ("tinygen.data", "tinygen.training"),
     "sacrebleu": ("tinygen.metrics",),
     "matplotlib": ("tinygen.training",),
     "safetensors": ("tinygen.training",),

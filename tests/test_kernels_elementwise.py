@@ -129,6 +129,27 @@ def test_dropout_of_nan_and_infinity_is_a_product():
     np.testing.assert_array_equal(got, [math.nan, math.nan, math.nan, 0])
 
 
+@few
+@given(st.data())
+def test_where(data):
+    """Bit for bit what NumPy chooses, in every layout; either side may be a number."""
+    dtype, rng = data.draw(st.sampled_from((np.float32, np.float64))), data.draw(strategies.generators())
+    x = data.draw(strategies.arrays(dtype=dtype))
+    layouts = st.sampled_from(strategies.LAYOUTS)
+    condition = strategies.relayout(np.asarray(rng.random(x.shape) < 0.5), data.draw(layouts))
+    y = strategies.relayout(rng.standard_normal(x.shape).astype(dtype), data.draw(layouts))
+    for sides in ((x, y), (x, 0.0), (-1.5, x), (2, x), (x, math.inf)):
+        got = elementwise.where(strategies.frozen(condition), *sides)
+        assert got.dtype == dtype and got.tobytes() == np.where(condition, *sides).tobytes()
+        assert not np.shares_memory(got, x)
+
+
+def test_where_sends_nothing_of_what_is_not_chosen():
+    bad = np.array([math.nan, math.inf, -math.inf, 1.0])
+    for sides, expected in (((bad, 0.0), [0, 0, 0, 0]), ((0.0, bad), bad), ((bad, bad[::-1]), bad[::-1])):
+        np.testing.assert_array_equal(elementwise.where(np.zeros(4, bool), *sides), expected)
+
+
 X = np.ones((2, 3))
 LEFT = {
     "a number": lambda: elementwise.tanh(1.0),
@@ -145,6 +166,11 @@ LEFT = {
     "a mask to broadcast": lambda: elementwise.dropout(X, np.ones(3, bool), 0.5),
     "an impossible p": lambda: elementwise.dropout(X, np.ones(X.shape, bool), 1.0),
     "a tensor": lambda: elementwise.silu(tensor(X)),
+    "a choice by numbers": lambda: elementwise.where(X, X, X),
+    "a choice between numbers": lambda: elementwise.where(X > 0, 1.0, 0.0),
+    "a choice that broadcasts": lambda: elementwise.where(np.ones(3, bool), X, 0.0),
+    "a choice between dtypes": lambda: elementwise.where(X > 0, X, X.astype(np.float32)),
+    "a choice of a NumPy scalar": lambda: elementwise.where(X > 0, X, np.float64(1)),
 }
 
 

@@ -180,8 +180,8 @@ def test_what_a_model_is_told_of_the_first_image_is_held(runs):
         np.abs(one.images[-1] - task.model.generate(one.codes[-1:], task.test_given[b : b + 1]).numpy()).max()
         > 0.01
     )
-    assert found.held == "told on the whole way what is known of 0: label"
-    assert "(told on the whole way what is known of 0: label)" in found.table()
+    assert found.held == "told on the whole way what is known of test image 0: label"
+    assert "(told on the whole way what is known of test image 0: label)" in found.table()
 
 
 def test_interpolate_draws_and_measures(runs, capsys):
@@ -293,7 +293,12 @@ def planted(codes):
     model = VAE(VAEConfig(height=32, width=32, hidden=4, latent=codes.shape[1]), rng=generator())
     log_var = np.zeros_like(codes)
     return SimpleNamespace(
-        model=model, test=images, known=factors, given={}, test_given=None, codes=lambda rng: (codes, log_var)
+        model=model,
+        test=images,
+        known=factors,
+        given={},
+        test_given=np.zeros((len(images), 0), np.float32),
+        codes=lambda rng: (codes, log_var),
     )
 
 
@@ -409,6 +414,9 @@ def test_the_picture_shows_each_run_and_the_best_sum(runs, tmp_path, monkeypatch
     rows = [[float(x) for x in line.split()[2:]] for line in lines[1:3]]
     np.testing.assert_allclose(axes.lines[0].get_xydata(), [row[:2] for row in rows], atol=1e-3)
     assert {text.get_text() for text in axes.texts} == {"β 1", "β 0.3, 0.5 free"}
+    for settings, told in (({"samples": 5}, "5 samples"), ({"independence": 2.0}, "independence 2")):
+        other = rate_distortion.Point("", VAEConfig(**settings), rate=1.0, distortion=2.0)
+        assert other.label == f"β 1, {told}"
     best = min(row[2] for row in rows)
     assert axes.get_legend().get_texts()[0].get_text() == f"rate + distortion = {best:.2f}"
     line = axes.lines[1]
@@ -431,6 +439,7 @@ def test_runs_that_cannot_be_compared_are_told(runs, capsys):
             r"expected two or more different runs, got .*plain; do: tinygen rate-distortion RUN RUN",
         ),
         (("plain", "loose", "plain"), "expected two or more different runs, got"),
+        (("plain", "plain/../plain"), "expected two or more different runs, got"),
         (("plain", "gpt"), "rate-distortion: expected a VAE, got the gpt of"),
         ((), "expected two or more different runs, got none; do: tinygen rate-distortion RUN RUN ..."),
     ):

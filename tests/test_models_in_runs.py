@@ -46,6 +46,26 @@ SMALL = {
         "hidden": 16,
         "dropout": 0.2,
         "steps": 12,
+        "warmup": 3,
+        "evaluate_every": 5,
+        "ema": 0.9,
+        "accumulate": 2,
+    },
+    "gan": {
+        "data": "grid",
+        "condition": "label",
+        "hidden": 8,
+        "layers": 2,
+        "critic_hidden": 6,
+        "critic_norm": "layer",
+        "spectral_norm": True,
+        "gradient_penalty": 1.0,
+        "label_noise": 0.1,
+        "packing": 2,
+        "critic_updates": 3,
+        "critic_lr": 1e-3,
+        "batch": 4,
+        "steps": 12,
         "evaluate_every": 5,
         "ema": 0.9,
         "accumulate": 2,
@@ -108,7 +128,10 @@ def test_a_run_that_was_stopped_ends_with_the_bits_of_one_that_was_not(tmp_path,
 
 @pytest.mark.parametrize("model", MODELS)
 def test_all_commands_know_it(tmp_path, small, model, capsys):
-    options = [f"--{name.replace('_', '-')}={value}" for name, value in small(model).items()]
+    options = [
+        f"--{name.replace('_', '-')}" + ("" if value is True else f"={value}")
+        for name, value in small(model).items()
+    ]
     assert main(["train", model, *options, "--out", str(tmp_path), "--name", "run"]) == 0
     assert main(["train", "--resume", str(tmp_path / "run"), "--steps", "14"]) == 0
     capsys.readouterr()

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from test_loop import KillAt, Killed
 
+import tinygen as tg
 from tinygen import data
 from tinygen.cli import main
 from tinygen.metrics.features import seen
@@ -22,7 +23,7 @@ for library in ("sklearn", "matplotlib", "safetensors", "tqdm"):
     pytest.importorskip(library)
 
 # The SHA-256 of all settings of a version: whoever changes a setting, or a default of one, raises VERSION.
-SETTINGS = {1: "?"}
+SETTINGS = {1: "959a527aa700278c"}
 
 
 def generator(seed=0):
@@ -33,7 +34,7 @@ def generator(seed=0):
 def cache(tmp_path_factory):
     """A cache in which the judge of the small digits is trained, once for this file."""
     folder = tmp_path_factory.mktemp("cache")
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, tg.kernels.use("numba", threads=1):  # the same, and sooner
         patch.setenv("TINYGEN_CACHE", str(folder))
         judge("digits", quiet=True)
     return folder
@@ -50,7 +51,7 @@ def digits(cache, monkeypatch):
 def quick(tmp_path, monkeypatch):
     """An empty cache, and judges that are trained for 9 steps."""
     monkeypatch.setenv("TINYGEN_CACHE", str(tmp_path / "cache"))
-    settings = {"digits": {"channels": 4, "hidden": 8, "steps": 9, "save_seconds": 0}}
+    settings = {"digits": {"channels": 4, "hidden": 8, "steps": 9, "warmup": 0, "save_seconds": 0}}
     monkeypatch.setattr(ClassifierTask, "settings", settings)
     return tmp_path / "cache" / "classifiers"
 
@@ -170,7 +171,7 @@ def test_real_digits_are_good(digits):
     assert list(found) == [*(f"{name} {label}" for name in names), "copies (pixels, N 297)"]
     assert all(isinstance(value, float) for value in found.values())
     told = figures(found)
-    assert 0 < told["FID"] < 2.5 and min(told["precision"], told["recall"], told["coverage"]) > 0.9
+    assert 0 < told["FID"] < 2 and min(told["precision"], told["recall"], told["coverage"]) > 0.85
     assert abs(told["density"] - 1) < 0.15 and told["rarest label"] > 0.05 and told["copies"] < 0.04
     low, high = map(float, re.search(r"from (\S+) to (\S+) in 95 %", remarks[0]).groups())
     assert low < told["KID"] < high and low < 0 < high

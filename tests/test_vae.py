@@ -9,10 +9,13 @@ import pytest
 from watched import seen, watched
 
 import tinygen as tg
+from tinygen import data
 from tinygen.models import VAE, VAEConfig
+from tinygen.models.image_networks import ACTIVATIONS
 from tinygen.models.likelihoods import LIKELIHOODS
+from tinygen.models.vae import total_correlation
 from tinygen.optim import Adam
-from tinygen.training import Session, session
+from tinygen.training import Session, conditions, session
 from tinygen.training.vae_task import VAESampling
 
 SMALL = VAEConfig(height=4, width=3, hidden=7, latent=3)
@@ -256,6 +259,8 @@ def test_the_bound_of_several_samples_is_that_of_the_paper():
     np.testing.assert_allclose(model.log_weights(x, eps).numpy(), log_w, rtol=1e-4)
     assert loss == pytest.approx(-np.log(np.exp(log_w).mean(axis=0)).mean(), rel=1e-5)
     assert kl == pytest.approx(float(model.loss(x, eps[:1])[2].numpy()))
+    each = [float(model.loss(x, eps[i : i + 1])[1].numpy()) for i in range(6)]
+    assert reconstruction == pytest.approx(np.mean(each), rel=1e-5)
     assert loss < reconstruction + kl  # the bound is nearer, but the KL among them is exact: equal it is not
 
 
@@ -270,15 +275,20 @@ def test_more_samples_make_a_better_bound():
     assert bounds == sorted(bounds) and bounds[-1] - bounds[0] > 0.05
 
 
-def test_the_bound_has_right_gradients_also_with_the_noise_in_each_sample():
+@pytest.mark.parametrize("where", ["log_variance.weight", "mean.weight", "encoder.layers.0.weight"])
+def test_the_bound_has_right_gradients_also_with_the_noise_in_each_sample(where):
     config = VAEConfig(height=2, width=2, hidden=3, latent=2, likelihood="bernoulli", samples=3)
     model, x, eps = model_and_input(count=2, config=config)
     model.astype(np.float64)
-    weight, eps = model.log_variance.weight.numpy(), eps.astype(np.float64)
+    weight, eps = dict(model.named_parameters())[where].numpy(), eps.astype(np.float64)
     x = np.round(x).astype(np.float64)
+    if where.startswith("encoder"):
+        layer = model.encoder.layers[0]
+    else:
+        layer = getattr(model, where.partition(".")[0])
 
     def loss(w):
-        model.log_variance.weight = w
+        layer.weight = w
         return model.loss(x, eps)[0]
 
     tg.testing.gradcheck(loss, weight, order=2)
@@ -310,9 +320,57 @@ def test_free_bits_are_free_in_each_dimension_and_have_no_gradient_there():
     np.testing.assert_allclose(np.asarray(gradient), [2.0, 0.0, 0.0], atol=1e-6)
 
 
+def test_the_total_correlation_is_the_formula_written_out():
+    rng = generator(7)
+    mu, log_var, z = rng.normal(size=(3, 6, 4))
+    density = np.exp(-((z[:, None] - mu) ** 2) / (2 * np.exp(log_var)) - log_var / 2) / math.sqrt(2 * math.pi)
+    joint, apart = density.prod(axis=2).mean(axis=1), density.mean(axis=1).prod(axis=1)
+    assert float(total_correlation(z, mu, log_var)) == pytest.approx(np.log(joint / apart).mean(), rel=1e-12)
+    tg.testing.gradcheck(total_correlation, z, mu, log_var, order=2)
+
+
+def test_the_total_correlation_of_independent_and_of_equal_dimensions():
+    rng = generator(8)
+    one = rng.normal(size=(50, 1))
+    narrow = np.full((50, 2), -30.0)
+    assert float(total_correlation(one, one, narrow[:, :1])) == pytest.approx(0, abs=1e-12)
+    same = np.zeros((50, 3))
+    assert float(total_correlation(rng.normal(size=(50, 3)), same, same)) == pytest.approx(0, abs=1e-12)
+    twice = np.concatenate([one, one], axis=1)
+    assert float(total_correlation(twice, twice, narrow)) == pytest.approx(math.log(50), rel=1e-6)
+
+
+def test_independence_adds_its_share_of_the_total_correlation():
+    config = VAEConfig(height=4, width=3, hidden=7, latent=3, independence=5.0, beta=2.0)
+    model, x, eps = model_and_input(config=config)
+    loss, reconstruction, kl = (float(v.numpy()) for v in model.loss(x, eps, weight=0.5))
+    mu, log_var = model.encode(x)
+    extra = float(total_correlation(model.reparameterise(mu, log_var, eps[0]), mu, log_var).numpy())
+    assert loss == pytest.approx(reconstruction + 0.5 * (2 * kl + 5 * extra), rel=1e-5)
+
+
+def test_free_bits_are_of_the_mean_over_the_batch_and_weighted_as_the_kl_is():
+    config = VAEConfig(height=1, width=1, hidden=1, latent=2, free_bits=0.5, beta=3.0)
+    model = VAE(config, rng=generator())
+    weights = {
+        "encoder.layers.0.weight": [[1]],
+        "mean.weight": [[2], [0.2]],
+        "log_variance.weight": [[0], [0]],
+    }
+    for name, parameter in model.named_parameters():
+        parameter.assign(np.array(weights.get(name, np.zeros(parameter.shape)), np.float32))
+    x = np.float32([1, 0]).reshape(2, 1, 1)  # KL of the first 2 and 0.02, of the second 0: on average 1, 0.01
+    loss, reconstruction, kl = (
+        float(v.numpy()) for v in model.loss(x, np.zeros((1, 2, 2), np.float32), weight=0.5)
+    )
+    assert kl == pytest.approx(1.01, rel=1e-5)
+    assert loss - reconstruction == pytest.approx(3 * 0.5 * (1 + 0.5), rel=1e-5)
+
+
 def test_settings_without_use_are_refused():
-    with pytest.raises(ValueError, match="samples: expected 1 with beta, free_bits or kl_warmup, got 5"):
-        VAEConfig(samples=5, beta=2.0)
+    for name, value in (("beta", 2.0), ("independence", 1.0), ("free_bits", 0.1), ("kl_warmup", 3)):
+        with pytest.raises(ValueError, match=f"{name}: is not used with several samples"):
+            VAEConfig(samples=5, **{name: value})
     with pytest.raises(ValueError, match="layers: is not used by the network conv"):
         VAEConfig(network="conv", layers=2)
     with pytest.raises(ValueError, match="channels: is not used by the network mlp"):
@@ -320,6 +378,29 @@ def test_settings_without_use_are_refused():
 
 
 # networks and conditions
+
+
+def test_the_networks_are_as_large_as_they_are_told_to_be():
+    def shapes(**settings):
+        model = VAE(VAEConfig(height=8, width=6, hidden=5, latent=2, **settings), rng=generator())
+        return {name: p.shape for name, p in model.named_parameters() if p.ndim > 1}
+
+    deep, wide = shapes(layers=3, likelihood="gaussian"), shapes(network="conv", channels=3, conditions=4)
+    assert [deep[f"encoder.layers.{i}.weight"] for i in (0, 2, 4)] == [(5, 48), (5, 5), (5, 5)]
+    assert [deep[f"decoder.layers.{i}.weight"] for i in (0, 2, 4)] == [(5, 2), (5, 5), (5, 5)]
+    assert deep["decoder.pixels.weight"] == (96, 5)
+    assert wide["encoder.convolutions.0.weight"] == (3, 1, 3, 3)  # to 4 x 3
+    assert wide["encoder.features.0.weight"] == (5, 3 * 4 * 3 + 4)
+    assert [wide[f"decoder.layers.{i}.weight"] for i in (0, 2)] == [(5, 2 + 4), (3 * 4 * 3, 5)]
+
+
+@pytest.mark.parametrize("network", ["mlp", "conv"])
+def test_all_layers_have_the_activation_that_is_chosen(network):
+    for activation, kind in ACTIVATIONS.items():
+        config = VAEConfig(height=5, width=9, hidden=4, latent=2, network=network, activation=activation)
+        modules = [type(module) for _, module in VAE(config, rng=generator()).named_modules()]
+        found = [module for module in modules if module in ACTIVATIONS.values()]
+        assert set(found) == {kind} and len(found) == {"mlp": 2, "conv": 6}[network]
 
 
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
@@ -334,11 +415,12 @@ def test_convolutions_bring_any_size_back(shape, likelihood):
         "levels": 17,
         "activation": "tanh",
     }
-    config = VAEConfig(height=height, width=width, network="conv", activation="tanh", **sizes)
+    config = VAEConfig(height=height, width=width, network="conv", **sizes)
     model, x, eps = model_and_input(count=3, config=config)
     loss, *_ = model.loss(model.observe(x, rng=generator(9)), eps)
     loss.backward()
     assert all(np.abs(p.grad.numpy()).max() > 0 for p in model.parameters() if p.ndim > 1)
+    assert {array.dtype for array in (loss, *[p.grad for p in model.parameters()])} == {np.dtype(np.float32)}
     images = model.generate(eps[0]).numpy()
     assert images.shape == (3, *shape) and images.min() >= 0 and images.max() <= 1
 
@@ -354,8 +436,10 @@ def test_a_condition_reaches_encoder_and_decoder(network):
         model.loss(x, eps)
     with pytest.raises(ValueError, match=r"decode: expected rows of shape \(5, 4\) as condition, got \(5, 3"):
         model.decode(eps[0], one[:, :3])
-    with pytest.raises(ValueError, match=r"expected None as condition, got \(5, 4\)"):
-        model_and_input()[0].decode(eps[0], one)
+    plain, nothing = model_and_input()[0], np.zeros((5, 0), np.float32)
+    with pytest.raises(ValueError, match=r"expected rows of shape \(5, 0\) as condition, got \(5, 4\)"):
+        plain.decode(eps[0], one)
+    np.testing.assert_array_equal(plain.generate(eps[0], nothing).numpy(), plain.generate(eps[0]).numpy())
 
 
 def trained(tmp_path, **settings):
@@ -380,8 +464,9 @@ def test_a_conditional_vae_draws_what_it_is_told(tmp_path):
 def test_factors_of_sprites_may_be_given_in_any_order():
     task, *_ = session.prepared("vae", {"data": "sprites", "condition": "scale,shape", "hidden": 8})
     assert task.given == {"scale": 4, "shape": 3}
-    c = task.conditions(np.array([[2, 1, 0, 0, 0]]), 1)
+    c = conditions.rows(np.array([[2, 1, 0, 0, 0]]), task.given, 1)
     assert c.tolist() == [[0, 1, 0, 0, 0, 0, 1]]
+    assert data.known(np.array([0, 4, 1])) == {"label": 5} and data.known(None) == {}
 
 
 @pytest.mark.parametrize(
@@ -389,6 +474,8 @@ def test_factors_of_sprites_may_be_given_in_any_order():
     [
         ({"condition": "lable"}, "unknown condition 'lable'; did you mean label"),
         ({"condition": "label,shape"}, "unknown condition 'shape'"),
+        ({"condition": ""}, "unknown condition ''; there is: label"),
+        ({"condition": "label, label"}, "condition: expected each name once, got 'label, label'; leave one"),
     ],
 )
 def test_a_condition_that_is_not_known_is_refused(settings, told):
@@ -396,18 +483,17 @@ def test_a_condition_that_is_not_known_is_refused(settings, told):
         session.prepared("vae", settings)
 
 
-@pytest.mark.parametrize(
-    "given, told",
-    [
-        ("10", "expected values from 0 to 9, got 10"),
-        ("1,2", "given: expected label from 0 to 9, with commas between, got '1,2'"),
-        ("seven", "given: expected label from 0 to 9"),
-    ],
-)
-def test_what_cannot_be_given_is_refused(tmp_path, given, told):
+@pytest.mark.parametrize("given", [*("10", "-1", "1,2", "7,", "", "seven", "²")])
+def test_what_cannot_be_given_is_refused(tmp_path, given):
     task, *_ = session.prepared("vae", {"condition": "label", "hidden": 8})
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=f"given: expected label from 0 to 9, got {given!r}; change it"):
         task.sample(tmp_path / "x", VAESampling(given=given), rng=generator())
+    two = {"shape": 3, "scale": 4}
+    assert conditions.asked(" 2 ,0", two).tolist() == [[2, 0]] and conditions.asked(None, two) is None
+    with pytest.raises(ValueError, match="shape from 0 to 2 and scale from 0 to 3, with a comma between"):
+        conditions.asked("2,4", two)
+    with pytest.raises(ValueError, match="given: is not used by a model without condition; leave it out"):
+        conditions.asked("2", {})
 
 
 # warmup and collapse
@@ -417,6 +503,11 @@ def test_the_weight_of_the_kl_rises_in_the_warmup():
     task, *_ = session.prepared("vae", {"kl_warmup": 4, "hidden": 8})
     assert [float(task.batch(step)[2][0]) for step in (0, 1, 3, 4, 100)] == [0.25, 0.5, 1.0, 1.0, 1.0]
     assert float(session.prepared("vae", {"hidden": 8})[0].batch(0)[2][0]) == 1.0
+    loss, parts = task.loss(task.batch(1), generator())
+    reconstruction, kl = (float(parts[name].numpy()) for name in ("reconstruction", "kl"))
+    assert float(loss.numpy()) == pytest.approx(reconstruction + 0.5 * kl, rel=1e-6) and kl > 1e-3
+    found = task.evaluate(generator())  # and is whole in an evaluation
+    assert found["loss"] == pytest.approx(found["reconstruction"] + found["kl"], rel=1e-6)
 
 
 def test_a_collapsed_posterior_is_told_once_and_a_healthy_one_is_not(tmp_path):
@@ -430,6 +521,21 @@ def test_a_collapsed_posterior_is_told_once_and_a_healthy_one_is_not(tmp_path):
         warnings.simplefilter("error", UserWarning)
         begun = trained(tmp_path, epochs=6)
     assert begun.run.metrics()[-1]["test_active_units"] >= 6
+
+
+def test_a_collapse_is_no_news_in_the_first_epoch_and_the_advice_can_be_followed():
+    for settings, advice in (({}, "; try kl_warmup"), ({"samples": 2}, "; try samples 1 with kl_warmup")):
+        task, *_ = session.prepared("vae", {"hidden": 8, **settings})
+        task.model.mean.weight.assign(np.zeros((8, 8), np.float32))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            task.batch(task.steps_per_epoch - 2)
+            task.evaluate(generator())
+            task.evaluate(generator())
+            task.batch(task.steps_per_epoch - 1)
+            task.evaluate(generator())
+        with pytest.warns(UserWarning, match=f"0 of 8 dimensions of the code are in use, .*{advice}"):
+            task.evaluate(generator())
 
 
 def test_free_bits_and_a_warmup_bring_dimensions_back(tmp_path):

@@ -21,7 +21,7 @@ from .catalogue import (
 from .conditions import grey_levels, known, one_hot
 from .digits import digits, drawn_digits
 from .files import read_bytes, read_pairs, read_text
-from .gaussians import grid, ring
+from .gaussians import MIXTURES, grid, ring
 from .gpt2_files import read_gpt2, write_gpt2
 from .idx import read_idx
 from .images import read_images, read_picture
@@ -39,6 +39,7 @@ __all__ = [
     "ByteTokenizer",
     "CharacterTokenizer",
     "IMAGES",
+    "MIXTURES",
     "Minibatches",
     "PADDING",
     "PAIRS",

@@ -16,21 +16,29 @@ class Minibatches:
         arrays: (N, ...) each, the same N of at least 1.
         size: rows of a minibatch.
         rng: a function from the number of an epoch to the np.random.Generator that draws its order.
+        equal: all minibatches have `size` rows; what is left at the end of an epoch is left out.
 
     Raises:
-        ValueError: no rows, arrays of different lengths, or a size that is not a whole number of at least 1.
+        ValueError: no rows, arrays of different lengths, or a size that is not a whole number of at least 1;
+            with `equal`, fewer rows than that.
     """
 
-    def __init__(self, *arrays, size, rng):
+    def __init__(self, *arrays, size, rng, equal=False):
         _check("Minibatches", arrays, size)
         if not len(arrays[0]):
             raise ValueError("Minibatches: expected at least one row, got none; is the data set empty?")
-        self.arrays, self.size, self.rng = arrays, size, rng
+        if equal and len(arrays[0]) < size:
+            raise ValueError(
+                f"Minibatches: expected at least {size} rows, one minibatch, got {len(arrays[0])}; "
+                "choose a smaller size"
+            )
+        self.arrays, self.size, self.rng, self.equal = arrays, size, rng, equal
         self.epoch, self.order = None, None  # the epoch that was asked for last, and its order of the rows
 
     def __len__(self):
         """How many minibatches an epoch has."""
-        return -(-len(self.arrays[0]) // self.size)
+        whole, left = divmod(len(self.arrays[0]), self.size)
+        return whole if self.equal or not left else whole + 1
 
     def at(self, step):
         """The minibatch of a step, counted from 0 over all epochs: a tuple of matching rows of the arrays.

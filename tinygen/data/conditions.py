@@ -5,20 +5,16 @@ import numpy as np
 from .sprites import FACTORS, SIZES
 
 
-def known(labels, source):
+def known(labels):
     """The names of what is known of images, and how many values each has: name -> number.
 
     Args:
-        labels: integers (N,), one label an image; (N, F), several factors; or None.
-        source: the name or path of the data set; only of "sprites" the factors have names.
+        labels: integers (N,), one label an image; (N, F), the factors of sprites, the only images that have
+            several; or None.
     """
     if labels is None:
         return {}
-    if source == "sprites":
-        return dict(zip(FACTORS, SIZES))
-    columns = labels.reshape(len(labels), -1)
-    names = ["label"] if columns.shape[1] == 1 else [f"factor-{i + 1}" for i in range(columns.shape[1])]
-    return dict(zip(names, (columns.max(axis=0) + 1).tolist()))
+    return dict(zip(FACTORS, SIZES)) if labels.ndim > 1 else {"label": int(labels.max()) + 1}
 
 
 def one_hot(values, sizes):
@@ -32,18 +28,20 @@ def one_hot(values, sizes):
         float32 (N, sum of sizes).
 
     Raises:
-        ValueError: a number of columns that is not F, or a value outside [0, size).
+        ValueError: a number of columns that is not F, values that are not whole, or one outside [0, size).
     """
     values = np.asarray(values)
     if values.ndim != 2 or values.shape[1] != len(sizes):
         raise ValueError(f"one_hot: expected values (N, {len(sizes)}), got {values.shape}; one for each size")
+    if not np.issubdtype(values.dtype, np.integer):
+        raise ValueError(f"one_hot: expected whole numbers, got {values.dtype}; convert them")
     rows = np.zeros((len(values), sum(sizes)), np.float32)
     start = 0
     for column, size in zip(values.T, sizes):
         if ((column < 0) | (column >= size)).any():
             worst = column[(column < 0) | (column >= size)][0]
             raise ValueError(
-                f"one_hot: expected values from 0 to {size - 1}, got {worst}; choose one of them"
+                f"one_hot: expected values from 0 to {size - 1}, got {worst}; number them from 0"
             )
         rows[np.arange(len(values)), start + column] = 1
         start += size
@@ -52,8 +50,12 @@ def one_hot(values, sizes):
 
 def grey_levels(images):
     """How many equally spaced levels of [0, 1] suffice for the pixels: 2, 17, or 256 in all other cases."""
+    parts = [images[i : i + 1000] for i in range(0, len(images), 1000)]  # mostly the first decides
     for levels in (2, 17):
-        scaled = images * np.float32(levels - 1)
-        if np.abs(scaled - np.rint(scaled)).max(initial=0) < 1e-4:
+        if all(_whole(part * np.float32(levels - 1)) for part in parts):
             return levels
     return 256
+
+
+def _whole(x):
+    return np.abs(x - np.rint(x)).max(initial=0) < 1e-4

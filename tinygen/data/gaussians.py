@@ -20,6 +20,8 @@ GRID_MEANS = np.array([(x, y) for x in range(-4, 5, 2) for y in range(-4, 5, 2)]
 RING_STD, GRID_STD = 0.01, 0.05  # of each coordinate around its mean
 RING_MEANS.flags.writeable = GRID_MEANS.flags.writeable = False
 
+MIXTURES = {"ring": (RING_MEANS, RING_STD), "grid": (GRID_MEANS, GRID_STD)}
+
 COUNTS = {"train": 100_000, "test": 10_000}
 RING_SEED, GRID_SEED = 0, 1
 

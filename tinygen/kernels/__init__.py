@@ -30,6 +30,7 @@ _COMPILED = {
         "convolution": "convolve convolve_image convolve_kernel",
         "gemm": "matmul",
         "decoding": "block_step norm_linear",
+        "extremes": "share_of_ties",
         "indexing": "scatter_add",
         "optimizer": "adam sums_of_squares",
         "rows": "softmax softmax_backward log_softmax log_softmax_backward "
@@ -37,7 +38,7 @@ _COMPILED = {
         "norms": "normalise normalise_backward rms_norm rms_norm_backward",
         "elementwise": "exp log erf tanh tanh_backward sigmoid sigmoid_backward softplus softplus_backward "
         "relu relu_backward leaky_relu leaky_relu_backward silu silu_backward gelu gelu_backward "
-        "bce_with_logits bce_with_logits_backward dropout",
+        "bce_with_logits bce_with_logits_backward dropout where",
     }.items()
     for name in names.split()
 }

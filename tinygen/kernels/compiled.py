@@ -230,7 +230,8 @@ def _compiled(function, kinds, dtype, threads):
         code = njit([signature], **options)(function)
     took = time.perf_counter() - start
     if took > 1:
-        print(f"tinygen: compiled {function.__name__} in {took:.1f} s", file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError):  # nobody may be listening
+            print(f"tinygen: compiled {function.__name__} in {took:.1f} s", file=sys.stderr, flush=True)
     return code
 
 

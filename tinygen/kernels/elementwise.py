@@ -27,7 +27,7 @@ import types as python_types
 import numpy as np
 
 from . import vector_math
-from .compiled import FlagsRows, ReadsRows, Scalar, WritesRows, kernel, prange, suits
+from .compiled import Flag, FlagsRows, ReadsRows, Scalar, WritesRows, kernel, prange, suits
 from .vector_math import choose, decay, log1p, normal, scalar
 
 # The loops
@@ -239,6 +239,43 @@ def leaky_relu_backward(g, x, slope):
     rows, out = _rows(g, x)
     if out is not NotImplemented:
         _leaky_relu_backward(rows[0], rows[1], float(slope), rows[2], work=WORK * out.size)
+    return out
+
+
+@kernel
+def _where(condition: FlagsRows[1], x: ReadsRows[1], y: ReadsRows[1], out: WritesRows[1]):
+    for i in prange(len(out)):
+        out[i] = choose(condition[i], x[i], y[i])
+
+
+@kernel
+def _where_else(condition: FlagsRows[1], wanted: Flag, x: ReadsRows[1], other: Scalar, out: WritesRows[1]):
+    for i in prange(len(out)):
+        out[i] = choose(condition[i] == wanted, x[i], other)
+
+
+def where(condition, x, y):
+    """Of booleans, and arrays of their shape; one of x and y may be a Python number.
+
+    NumPy jumps at every element, and at random ones guesses wrong half of the time: 3.5 ns each. Here both
+    sides are read, and nothing jumps.
+    """
+    if type(condition) is not np.ndarray or condition.dtype != bool:
+        return NotImplemented
+    chosen = [side for side in (x, y) if type(side) not in (int, float)]
+    if not chosen:
+        return NotImplemented
+    rows, out = _rows(*chosen)
+    if out is NotImplemented or condition.shape != out.shape:
+        return NotImplemented
+    if not (condition.flags.c_contiguous and out.flags.c_contiguous):
+        condition = _copied(condition, out)
+    flags, work = condition.ravel("K"), WORK * out.size
+    if len(chosen) == 2:
+        _where(flags, *rows, work=work)
+    else:
+        first = chosen[0] is x
+        _where_else(flags, first, rows[0], float(y if first else x), rows[1], work=work)
     return out
 
 

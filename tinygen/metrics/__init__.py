@@ -7,10 +7,12 @@ from .frechet import fid, frechet_distance, gaussian_of
 from .kernel_distance import KernelDistance, kid
 from .likelihood import LogLikelihood, active_units, bits_per_dimension, kl_per_dimension, log_likelihood
 from .memorisation import Memorisation, memorisation
+from .modes import Coverage, mode_coverage
 from .neighbours import Neighbourhoods, neighbourhoods
 
 __all__ = [
     "ClassSpread",
+    "Coverage",
     "Information",
     "KernelDistance",
     "LogLikelihood",
@@ -28,5 +30,6 @@ __all__ = [
     "kl_per_dimension",
     "log_likelihood",
     "memorisation",
+    "mode_coverage",
     "neighbourhoods",
 ]

@@ -174,7 +174,7 @@ def bits_per_dimension(nats, dimensions, *, log_levels=0.0):
         -log2 P(levels of x) <= E_u[-log2 p(x)] + D log2 levels
 
     P is a probability and p a density of D numbers, whose cells have volume levels^-D; the rest is Jensen's
-    inequality (Theis et al., eq. 3 to 6). So the offset makes a model of dequantised images comparable with
+    inequality (Theis et al.). So the offset makes a model of dequantised images comparable with
     one of the levels themselves.
 
     Args:

@@ -2,6 +2,7 @@
 
 from .beam import BeamConfig, Hypothesis, beam_search
 from .classifier import Classifier, ClassifierConfig
+from .gan import GAN, GANConfig
 from .gpt import GPT, GPTConfig
 from .looking import AttentionMaps, Guesses, guesses
 from .quantiser import VectorQuantiser, perplexity
@@ -11,6 +12,7 @@ from .vae import VAE, VAEConfig
 from .vqvae import VQVAE, VQVAEConfig
 
 __all__ = [
+    "GAN",
     "GPT",
     "VAE",
     "VQVAE",
@@ -18,6 +20,7 @@ __all__ = [
     "BeamConfig",
     "Classifier",
     "ClassifierConfig",
+    "GANConfig",
     "GPTConfig",
     "Guesses",
     "Hypothesis",

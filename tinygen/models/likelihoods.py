@@ -34,6 +34,7 @@ class Pixels:
     numbers = 1  # that the decoder says of each pixel
     words = ""  # what the figures measure, for who reads them
     normalised = True  # probabilities sum to one, or densities integrate to one
+    counts_levels = True  # L is part of what the figures mean
 
     def __init__(self, levels):
         self.levels = levels
@@ -67,7 +68,7 @@ class CrossEntropyPixels(Pixels):
     """The Bernoulli's formula on grey pixels."""
 
     words = "cross-entropy with grey pixels, no likelihood"
-    normalised = False
+    normalised = counts_levels = False
 
     def distribution(self, numbers):
         return nn.Bernoulli(_only(numbers))
@@ -96,15 +97,17 @@ class LogisticPixels(Pixels):
     def __init__(self, levels):
         super().__init__(levels)
         self.words = f"discretised logistic likelihood of {levels} grey levels"
+        # A scale of a thousandth of a step puts all within it. A smaller one gains nothing, and its inverse
+        # would become too large for a number.
+        self.floor = -math.log(levels - 1) - 7
 
     def observe(self, x, *, rng):
         return np.rint(x * np.float32(self.levels - 1)) / np.float32(self.levels - 1)
 
     def distribution(self, numbers):
-        # The sigmoid keeps the centre within the picture. At the start a scale is a tenth of the range.
-        return nn.DiscretisedLogistic(
-            ops.sigmoid(numbers[:, 0]), numbers[:, 1] - math.log(10), levels=self.levels
-        )
+        # The sigmoid keeps the centre within the range. At the start a scale is about a tenth of it.
+        log_scale = _above(self.floor, numbers[:, 1] - math.log(10))
+        return nn.DiscretisedLogistic(ops.sigmoid(numbers[:, 0]), log_scale, levels=self.levels)
 
 
 class _Dequantised(Pixels):
@@ -131,12 +134,11 @@ class GaussianPixels(_Dequantised):
     def __init__(self, levels):
         super().__init__(levels)
         self.words = f"Gaussian density of {levels} grey levels with noise between them"
-        # The noise alone has this variance; a smaller one can only be a mistake of the decoder. A soft bound,
-        # as in Rybkin, Daniilidis & Levine (2021), arXiv 2006.13202, section 3.2.
+        # The noise alone has this variance; a smaller one can only be a mistake of the decoder.
         self.floor = -math.log(12 * levels**2)
 
     def distribution(self, numbers):
-        return nn.Normal(numbers[:, 0], self.floor + ops.softplus(numbers[:, 1] - self.floor))
+        return nn.Normal(numbers[:, 0], _above(self.floor, numbers[:, 1]))
 
 
 class ContinuousBernoulliPixels(_Dequantised):
@@ -148,6 +150,11 @@ class ContinuousBernoulliPixels(_Dequantised):
 
     def distribution(self, numbers):
         return nn.ContinuousBernoulli(_only(numbers))
+
+
+def _above(floor, x):
+    """x far above the floor, and never below it: a bound that is smooth, so that a gradient leads back."""
+    return floor + ops.softplus(x - floor)
 
 
 def _only(numbers):

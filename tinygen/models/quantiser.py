@@ -123,7 +123,10 @@ class VectorQuantiser(nn.Module):
         With n_k vectors of the minibatch that chose code k (A.1):
 
             N_k <- gamma N_k + (1 - gamma) n_k     m_k <- gamma m_k + (1 - gamma) (their sum)
-            e_k <- m_k / N_k, with the counts smoothed by Laplace: (N_k + eps) N / (N + K eps), N = sum_k N_k
+            e_k <- m_k / N_k
+
+        with the counts smoothed, which the paper does not mention, so that a small one divides, too:
+        (N_k + eps) N / (N + K eps), where N = sum_k N_k.
 
         Both averages begin at 0, so the first vectors count in full, and no code is alive at first: with
         restarts, the first update fills the codebook with the vectors that it sees, which Jukebox does, too.

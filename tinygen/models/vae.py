@@ -3,6 +3,7 @@
     Kingma & Welling, Auto-Encoding Variational Bayes (2014), arXiv 1312.6114; equation numbers are theirs
     Burda, Grosse & Salakhutdinov, Importance Weighted Autoencoders (2016), arXiv 1509.00519 [IWAE]
     Higgins et al., beta-VAE (2017): the KL term weighted
+    Chen, Li, Grosse & Duvenaud, Isolating sources of disentanglement (2018), arXiv 1802.04942: beta-TCVAE
     Kingma et al., Improved Variational Inference with Inverse Autoregressive Flow (2016), arXiv 1606.04934,
     appendix C.8: free bits
     Sohn, Lee & Yan, Learning Structured Output Representation (2015): a condition given to both networks
@@ -57,6 +58,9 @@ class VAEConfig:
     likelihood: str = option("cross-entropy", "what pixels are taken to be", choices=LIKELIHOODS)
     samples: int = option(1, "k, codes an image: the importance-weighted bound, from 2 on", at_least=1)
     beta: float = option(1.0, "weight of the KL term", at_least=0)
+    independence: float = option(
+        0.0, "weight of the dimensions' dependence on one another; beta-TCVAE's beta - 1", at_least=0
+    )
     free_bits: float = option(
         0.0, "nats of KL in each dimension of the code that cost nothing, against collapse", at_least=0
     )
@@ -69,11 +73,12 @@ class VAEConfig:
         for name, network in (("layers", "mlp"), ("channels", "conv")):
             if getattr(self, name) is not None and self.network != network:
                 raise ValueError(f"{name}: is not used by the network {self.network}; leave it out")
-        if self.samples > 1 and (self.beta, self.free_bits, self.kl_warmup) != (1.0, 0.0, 0):
-            raise ValueError(
-                f"samples: expected 1 with beta, free_bits or kl_warmup, got {self.samples}; the bound of "
-                "several samples has no KL term of its own to be weighted"
-            )
+        for name, unused in (("beta", 1.0), ("independence", 0.0), ("free_bits", 0.0), ("kl_warmup", 0)):
+            if self.samples > 1 and getattr(self, name) != unused:
+                raise ValueError(
+                    f"{name}: is not used with several samples, whose bound has no KL term of its own to be "
+                    "weighed; leave it out, or take 1 sample"
+                )
 
 
 class VAE(nn.Module):
@@ -121,7 +126,7 @@ class VAE(nn.Module):
 
         Args:
             x: (B, H, W), as `observe` returns them.
-            c: (B, K), what is given of each image; None for a model without conditions.
+            c: (B, K), what is given of each image; None will do where K is 0.
 
         Returns:
             mu, log_var: (B, J) each.
@@ -142,7 +147,7 @@ class VAE(nn.Module):
         return mu + ops.exp(0.5 * log_var) * eps
 
     def decode(self, z, c=None):
-        """The distribution of the pixels (B, H, W), from codes z (B, J) and what is given, c (B, K) or None.
+        """The distribution of the pixels (B, H, W), from codes z (B, J) and what is given, c (B, K).
 
         Raises:
             ValueError: c has another shape.
@@ -153,13 +158,15 @@ class VAE(nn.Module):
         """What is minimised, and the two terms of -L(x), in nats an image: means over the batch.
 
         With one sample it is eq. 10, the form of the estimator (eq. 7) in which the KL term is exact:
-        reconstruction + weight * beta * kl, where of each dimension of the code a KL below `free_bits`, on
-        average over the batch, counts as that much. With k samples it is -L_k.
+        reconstruction + weight * (beta * kl + independence * `total_correlation`), where of each dimension of
+        the code a KL below `free_bits`, on average over the batch, counts as that much. Of a minibatch in
+        pieces that average, and the total correlation, are of a piece: fewer codes than it could be.
+        With k samples it is -L_k, in which nothing is weighted and nothing free.
 
         Args:
             x: (B, H, W), as `observe` returns them.
             eps: (k, B, J), drawn from N(0, I), as `noise` does.
-            c: (B, K) or None.
+            c: (B, K).
             weight: of the KL term, beside beta; it rises from 0 to 1 in a warmup.
 
         Returns:
@@ -168,28 +175,31 @@ class VAE(nn.Module):
         Raises:
             ValueError: x, eps or c has another shape.
         """
-        mu, log_var, reconstructions = self._explained("loss", x, eps, c)
+        mu, log_var, z, reconstructions = self._sampled("loss", x, eps, c)
         # Appendix B: KL = -1/2 sum_j [1 + log sigma_j^2 - mu_j^2 - sigma_j^2]
         per_dimension = ops.sum(nn.kl_standard_normal(mu, log_var), axis=0) / len(x)
         reconstruction, kl = -ops.sum(reconstructions) / (len(eps) * len(x)), ops.sum(per_dimension)
         if len(eps) > 1:
-            log_weights = reconstructions + _log_ratio(mu, log_var, eps)
+            log_weights = reconstructions + _log_ratio(z, log_var, eps)
             bound = ops.logsumexp(log_weights, axis=0) - math.log(len(eps))
             return -ops.sum(bound) / len(x), reconstruction, kl
         config = self.config
         cost = ops.sum(ops.maximum(per_dimension, config.free_bits)) if config.free_bits else kl
-        return reconstruction + config.beta * weight * cost, reconstruction, kl
+        cost = config.beta * cost
+        if config.independence:
+            cost = cost + config.independence * total_correlation(z[0], mu, log_var)
+        return reconstruction + weight * cost, reconstruction, kl
 
     def log_weights(self, x, eps, c=None):
         """log w_i = log p(x, z_i) - log q(z_i|x), (k, B), in nats: of IWAE, eq. 8.
 
         Arguments and errors are those of `loss`. Their log mean exp over i bounds log p(x), in expectation.
         """
-        mu, log_var, reconstructions = self._explained("log_weights", x, eps, c)
-        return reconstructions + _log_ratio(mu, log_var, eps)
+        _, log_var, z, reconstructions = self._sampled("log_weights", x, eps, c)
+        return reconstructions + _log_ratio(z, log_var, eps)
 
-    def _explained(self, who, x, eps, c):
-        """mu and log_var (B, J), and log p(x|z_i), (k, B), for z_i = mu + sigma * eps_i."""
+    def _sampled(self, who, x, eps, c):
+        """mu and log_var (B, J), z_i = mu + sigma * eps_i, (k, B, J), and log p(x|z_i), (k, B)."""
         mu, log_var = self.encode(x, c)
         if len(eps.shape) != 3 or tuple(eps.shape[1:]) != tuple(mu.shape):
             raise ValueError(
@@ -197,19 +207,22 @@ class VAE(nn.Module):
                 f"{tuple(eps.shape)}; use VAE.noise"
             )
         count, (batch, latent) = len(eps), mu.shape
-        z = ops.reshape(self.reparameterise(mu, log_var, eps), (count * batch, latent))
-        if c is not None:
-            c = ops.tile(c, (count, 1))
-        numbers = self.decoder(z, self._checked(who, c, count * batch))
-        return mu, log_var, self.likelihood.log_prob(numbers, x)
+        z = self.reparameterise(mu, log_var, eps)
+        c = ops.tile(c, (count, 1)) if self.config.conditions else None
+        numbers = self.decoder(ops.reshape(z, (count * batch, latent)), c)
+        return mu, log_var, z, self.likelihood.log_prob(numbers, x)
 
     def _checked(self, who, c, count):
-        """c, where it is as it has to be."""
-        got, expected = None if c is None else tuple(c.shape), (count, self.config.conditions)
-        if got != (expected if self.config.conditions else None):
-            told = f"rows of shape {expected}" if self.config.conditions else "None"
-            raise ValueError(f"VAE.{who}: expected {told} as condition, got {got}; see VAEConfig.conditions")
-        return c
+        """c, where it is as it has to be, and None where it says nothing."""
+        expected = count, self.config.conditions
+        if c is None and not self.config.conditions:
+            return None
+        if c is None or tuple(c.shape) != expected:
+            raise ValueError(
+                f"VAE.{who}: expected rows of shape {expected} as condition, got "
+                f"{None if c is None else tuple(c.shape)}; see VAEConfig.conditions"
+            )
+        return c if self.config.conditions else None
 
     def noise(self, *sizes, rng):
         """float32 (*sizes, J) from N(0, I), drawn from `rng`: the `eps` of `loss`, the `z` of `generate`."""
@@ -220,7 +233,22 @@ class VAE(nn.Module):
         return self.likelihood.grey(self.decode(z, c).mean)
 
 
-def _log_ratio(mu, log_var, eps):
+def _log_ratio(z, log_var, eps):
     """log p(z) - log q(z|x), (k, B), at z = mu + sigma * eps. The 2 pi of both Gaussians cancel."""
-    z = mu + ops.exp(0.5 * log_var) * eps
     return 0.5 * ops.sum(ops.square(eps) + log_var - ops.square(z), axis=-1)
+
+
+def total_correlation(z, mu, log_var):
+    """How far the dimensions of codes are from independent, in nats: KL(q(z) || prod_j q(z_j)), a scalar.
+
+    Chen et al., eq. 2, with q(z) the mixture of the posteriors q(z|x_m) of this batch in place of that of all
+    data. So it is biased, as their estimates are: the posterior of each code is among the B.
+
+    Args:
+        z: codes (B, J), one of each posterior.
+        mu, log_var: (B, J), of the posteriors.
+    """
+    log_q = nn.Normal(mu, log_var).log_prob(ops.expand_dims(z, 1))  # (B, B, J): each code by each posterior
+    joint = ops.logsumexp(ops.sum(log_q, axis=-1), axis=1)
+    apart = ops.sum(ops.logsumexp(log_q, axis=1), axis=-1)
+    return ops.mean(joint - apart) + (z.shape[1] - 1) * math.log(len(z))

@@ -33,7 +33,7 @@ from .quantiser import LEARN, VectorQuantiser
 
 @dataclass(frozen=True, kw_only=True)
 class VQVAEConfig:
-    """The sizes of a VQ-VAE, and how its codebook learns. The paper has 256 channels, and 512 codes of 64.
+    """The sizes of a VQ-VAE, and how its codebook learns. The paper has 256 channels, and 512 codes.
 
     Raises:
         ValueError: a value out of its range, or more halvings than the image has room for.

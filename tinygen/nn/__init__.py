@@ -1,16 +1,18 @@
 """Layers, and what they are made of: modules, parameters, initialisers, losses and distributions."""
 
 from . import init
-from .activations import ELU, GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Softplus, Tanh
+from .activations import ELU, GELU, LeakyReLU, Maxout, ReLU, Sigmoid, SiLU, Softplus, Tanh
 from .distributions import Bernoulli, ContinuousBernoulli, DiscretisedLogistic, Normal, kl_standard_normal
 from .ema import EMA
 from .images import AvgPool2d, Conv2d, ConvTranspose2d, MaxPool2d, Upsample
 from .layers import Dropout, Embedding, Flatten, Linear, Reshape, Sequential
 from .lora import LoRA, adapt, merge
 from .losses import binary_cross_entropy_with_logits, l1_loss, mse_loss
+from .minibatch import MinibatchStd
 from .module import Module
 from .norms import BatchNorm, GroupNorm, LayerNorm, RMSNorm
 from .parameter import Parameter
+from .spectral import SpectralNorm
 
 __all__ = [
     "ELU",
@@ -33,6 +35,8 @@ __all__ = [
     "Linear",
     "LoRA",
     "MaxPool2d",
+    "Maxout",
+    "MinibatchStd",
     "Module",
     "Parameter",
     "RMSNorm",
@@ -42,6 +46,7 @@ __all__ = [
     "SiLU",
     "Sigmoid",
     "Softplus",
+    "SpectralNorm",
     "Tanh",
     "Upsample",
     "adapt",

@@ -1,6 +1,7 @@
 """Activations as modules, to stand in a Sequential: each is the operation of the same name, on any shape."""
 
 from ..autograd import ops
+from .layers import check_sizes
 from .module import Module
 
 
@@ -78,3 +79,25 @@ class Softplus(Module):
 
     def forward(self, x):
         return ops.softplus(x)
+
+
+class Maxout(Module):
+    """The largest of `pieces` numbers: (*, pieces * F) to (*, F); behind a Linear, a learnt convex function.
+
+    Source: Goodfellow et al., Maxout networks (2013). The pieces of a feature lie F apart, and not side by
+    side, so that the maximum runs along whole rows of memory.
+
+    Raises:
+        ValueError: `pieces` is below 1; when called, the features are no multiple of it.
+    """
+
+    def __init__(self, pieces):
+        check_sizes("Maxout", pieces=pieces)
+        self.pieces = pieces
+
+    def forward(self, x):
+        if x.shape[-1] % self.pieces:
+            raise ValueError(
+                f"Maxout: expected a multiple of {self.pieces} features, got {x.shape[-1]}; change one"
+            )
+        return ops.max(ops.reshape(x, (*x.shape[:-1], self.pieces, x.shape[-1] // self.pieces)), axis=-2)

@@ -60,17 +60,7 @@ class ContinuousBernoulli:
 
     def log_prob(self, x):
         """l x - log((e^l - 1) / l), for x in [0, 1], of the shape of the logits l."""
-        return self.logits * x - self._log_total()
-
-    def _log_total(self):
-        """log((e^l - 1) / l) = l / 2 + log(sinh(h) / h), h = |l| / 2: log of the integral of e^(l x)."""
-        small = abs(raw(self.logits)) < 0.5
-        square = ops.square(ops.where(small, self.logits, 0.0)) / 4
-        series = square * _taylor(square, LOG_SERIES)
-        far = ops.where(small, 1.0, self.logits)
-        size = ops.abs(far)
-        closed = ops.relu(far) + ops.log(-ops.expm1(-size) / size)
-        return ops.where(small, self.logits / 2 + series, closed)
+        return self.logits * x - _log_total(self.logits)
 
     def sample(self, *, rng):
         """By the inverse of the distribution function: x = log(1 + u (e^l - 1)) / l."""
@@ -94,6 +84,17 @@ class ContinuousBernoulli:
 # Near 0 the closed forms are differences of large numbers, or have derivatives that are: there, Taylor's
 LOG_SERIES = 1 / 6, -1 / 180, 1 / 2835, -1 / 37800, 1 / 467775, -691 / 3831077250  # of log(sinh(h) / h) / h^2
 MEAN_SERIES = 1 / 12, -1 / 720, 1 / 30240, -1 / 1209600, 1 / 47900160  # of the mean less a half, over l
+
+
+def _log_total(l):  # noqa: E741
+    """log((e^l - 1) / l) = l / 2 + log(sinh(h) / h), h = |l| / 2: the log of the integral of e^(l x)."""
+    small = abs(raw(l)) < 0.5
+    square = ops.square(ops.where(small, l, 0.0)) / 4
+    series = square * _taylor(square, LOG_SERIES)
+    far = ops.where(small, 1.0, l)
+    size = ops.abs(far)
+    closed = ops.relu(far) + ops.log(-ops.expm1(-size) / size)
+    return ops.where(small, l / 2 + series, closed)
 
 
 def _taylor(square, terms):
@@ -136,7 +137,8 @@ class DiscretisedLogistic:
 
     Args:
         mu: the centre, of any shape.
-        log_scale: log s, of the same shape; the standard deviation before rounding is s pi / sqrt(3).
+        log_scale: log s, of the same shape; the standard deviation before rounding is s pi / sqrt(3). Where
+            1 / s is too large for a number (in float32 below -88) there is no log_prob.
         levels: L, at least 2; 256 for images of bytes.
 
     Raises:
@@ -153,8 +155,10 @@ class DiscretisedLogistic:
     def log_prob(self, x):
         """log[F(x + step/2) - F(x - step/2)], F the logistic distribution function.
 
-        With the edges b > a of the step, in units of the scale from the centre, the difference of the two
-        sigmoids is sigmoid(b) sigmoid(-a) (1 - e^(a - b)), whose factors keep their digits in both tails.
+        With the edges b > a of the step, in units of the scale from the centre, and w = b - a, the difference
+        of the two sigmoids is sigmoid(b) sigmoid(-a) (1 - e^-w), whose factors keep their digits in both
+        tails. So does the logarithm of the last one as log w + log((1 - e^-w) / w), where w is too small for
+        a number: log w is known without it.
 
         Args:
             x: levels k / (L - 1), of the shape of the centre.
@@ -166,7 +170,7 @@ class DiscretisedLogistic:
         first, last = raw(x) < step / 2, raw(x) > 1 - step / 2
         below_b = ops.where(last, 0.0, ops.softplus(-b))  # -log F(b); at the last level F is 1
         above_a = ops.where(first, 0.0, ops.softplus(b - width))
-        inner = ops.where(first | last, 0.0, ops.log(-ops.expm1(-width)))
+        inner = ops.where(first | last, 0.0, math.log(step) - self.log_scale + _log_total(-width))
         return inner - below_b - above_a
 
     def sample(self, *, rng):

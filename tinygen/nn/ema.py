@@ -19,15 +19,17 @@ class EMA:
     Args:
         module: whose parameters are averaged. Its buffers are not.
         decay: in [0, 1); 0.999 averages over about the last thousand steps.
+        part: a module in it, if only the parameters of that one are averaged, such as the generator of a GAN.
 
     Raises:
         ValueError: `decay` is out of its range.
     """
 
-    def __init__(self, module, *, decay):
+    def __init__(self, module, *, decay, part=None):
         if not 0 <= decay < 1:
             raise ValueError(f"EMA: expected 0 <= decay < 1, got {decay}; 0.999 is usual")
-        self.parameters = dict(module.named_parameters())
+        chosen = {id(parameter) for parameter in (part or module).parameters()}
+        self.parameters = {name: p for name, p in module.named_parameters() if id(p) in chosen}
         self.averages = {name: parameter.data.copy() for name, parameter in self.parameters.items()}
         self.decay, self.steps = decay, 0
 

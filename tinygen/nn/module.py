@@ -15,6 +15,8 @@ Its parameters are `layers.0.weight`, `layers.0.bias`, `layers.1.weight`, `layer
 order. The walk enters modules, lists, tuples and dicts, and nothing else: modules in a set are not found.
 """
 
+import contextlib
+
 from .. import arrays
 from ..autograd.engine import Leaf, tick
 from ..autograd.ops.arithmetic import raw
@@ -90,6 +92,27 @@ class Module:
         """Forget the gradients of all parameters."""
         for parameter in self.parameters():
             parameter.grad = None
+
+    @contextlib.contextmanager
+    def held(self):
+        """`with net.held():` it computes as ever, and is left byte for byte as it was.
+
+        Gradients pass through it to its inputs; none are computed for its parameters, which are constants of
+        what is recorded in the block. What its buffers learn there is forgotten.
+        """
+        parts = [part for _, part in _walk(self, "", set())]
+        nodes = [(part, part.node) for part in parts if isinstance(part, Parameter)]
+        modules = [part for part in parts if isinstance(part, Module) and part.buffers]
+        buffers = [(module, name, getattr(module, name)) for module in modules for name in module.buffers]
+        for parameter, _ in nodes:
+            parameter.node = None
+        try:
+            yield self
+        finally:
+            for parameter, node in nodes:
+                parameter.node = node
+            for module, name, array in buffers:
+                setattr(module, name, array)
 
     def convert(self, function):
         """Replace every parameter's and buffer's array by `function(array)`; gradients go; returns itself.

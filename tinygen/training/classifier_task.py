@@ -11,7 +11,7 @@ from .. import data
 from ..metrics.features import seen
 from ..models import Classifier, ClassifierConfig
 from . import plots
-from .options import from_settings
+from .image_task import ImageTask, described
 from .streams import stream
 from .task import Player, means
 
@@ -19,12 +19,11 @@ SHOWN = 10  # classes of a picture
 MNIST = {"epochs": 5, "batch": 64, "lr": 3e-3, "schedule": "cosine", "warmup": 100}
 
 
-class ClassifierTask:
+class ClassifierTask(ImageTask):
     """A classifier of images, any of data.IMAGES or a file or folder of images with labels."""
 
     model_config, derived = ClassifierConfig, ("height", "width", "classes")
-    data_config, sampling, looking, files = None, None, None, ()
-    sources = data.IMAGES
+    data_config, sampling = None, None
     settings: ClassVar = {
         "digits": {**MNIST, "hidden": 64, "epochs": 60, "batch": 50},
         "mnist": MNIST,
@@ -49,35 +48,30 @@ class ClassifierTask:
                 "for each class, or an .npz with labels"
             )
         both = np.concatenate([train_known, test_known])  # a class may be in the test images alone
-        data_info = {
-            "shape": list(train.shape[1:]),
-            "train": len(train),
-            "test": len(test),
-            "known": data.known(both, source),
-        }
+        if both.min() < 0:
+            raise ValueError(f"{source}: expected labels from 0 on, got {both.min()}; number them from 0")
         arrays = {
             "train": train,
             "train_known": train_known.reshape(len(train), -1),
             "test": test,
             "test_known": test_known.reshape(len(test), -1),
         }
-        return arrays, data_info, {}
+        return arrays, {**described(train, test), "known": data.known(both)}, {}
 
     @classmethod
     def config_for(cls, settings, data_info):
-        height, width = data_info["shape"]
-        derived = {"height": height, "width": width, "classes": tuple(data_info["known"].values())}
-        return from_settings(cls.model_config, {**settings, **derived})
+        return super().config_for({**settings, "classes": tuple(data_info["known"].values())}, data_info)
 
     @classmethod
     def make(cls, config, data_info, files, *, rng):
         return cls(Classifier(config, rng=rng), list(data_info["known"]))
 
-    @staticmethod
-    def check(data_info, other):
-        for name, what in (("shape", "of shape"), ("known", "of which is known:")):
-            if data_info[name] != other[name]:
-                raise ValueError(f"expected images {what} {data_info[name]}, got {other[name]}")
+    def check(self, data_info, other):
+        ours, theirs = data_info["known"], other["known"]
+        if data_info["shape"] != other["shape"]:
+            raise ValueError(f"expected images of shape {data_info['shape']}, got {other['shape']}")
+        if list(ours) != list(theirs) or any(theirs[name] > size for name, size in ours.items()):
+            raise ValueError(f"expected images of which at most is known: {ours}, got {theirs}")
 
     def set_data(self, arrays, config):
         self.test, self.test_known = arrays["test"], arrays["test_known"]

@@ -1,5 +1,6 @@
 """How a model is trained, and for how long: one dataclass, whose fields are options of `tinygen train`."""
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -30,7 +31,7 @@ class TrainingConfig:
     minutes: float | None = option(
         None, "train for this long; of several lengths, the one that ends first", above=0
     )
-    batch: int = option(100, "examples in a minibatch; of a translator, tokens", at_least=1)
+    batch: int = option(100, "examples in a minibatch; of a translator tokens, of a GAN packs", at_least=1)
     accumulate: int = option(
         1, "pieces in which a minibatch is computed, one after the other, to save memory", at_least=1
     )
@@ -78,6 +79,17 @@ class TrainingConfig:
                     f"{name}: is not used by optimizer {self.optimizer} with schedule {self.schedule}; "
                     "leave it out, or choose others"
                 )
+
+    def make_optimizers(self, players):
+        """The optimizer of each player, with its own settings.
+
+        Raises:
+            ValueError: as for the settings of a TrainingConfig.
+        """
+        return [
+            dataclasses.replace(self, **player.settings).make_optimizer(player.module.parameters())
+            for player in players
+        ]
 
     def make_optimizer(self, parameters):
         """The optimizer of these parameters."""

@@ -149,27 +149,27 @@ def interpolate(task, a, b, options, *, rng):
     places, paths = np.linspace(0, 1, options.steps), {}
     for name, between in PATHS.items():
         codes = between(*means, places).astype(np.float32)
-        given = None if c is None else c.repeat(len(codes), axis=0)
-        paths[name] = Path(codes, task.model.generate(codes, given).numpy())
+        paths[name] = Path(codes, task.model.generate(codes, c.repeat(len(codes), axis=0)).numpy())
     if np.array_equal(paths["straight"].images[0], paths["straight"].images[-1]):
         raise ValueError(
             f"interpolate: expected two images that decode differently, got {a} and {b}; choose others"
         )
-    held = f"told on the whole way what is known of {a}: {', '.join(task.given)}" if task.given else ""
-    return Interpolation(np.clip(observed, 0, 1), tuple(name for *_, name in ends), paths, held)
+    names = tuple(name for *_, name in ends)
+    held = f"told on the whole way what is known of {names[0]}: {', '.join(task.given)}" if task.given else ""
+    return Interpolation(np.clip(observed, 0, 1), names, paths, held)
 
 
 def _end(task, word):
-    """An image (H, W), what the model is told of it (1, K) or None, and what it is called."""
+    """An image (H, W), what the model is told of it (1, K), and what it is called."""
     if not word.isdecimal():
         if task.given:
             raise ValueError(
                 f"{word}: expected the number of a test image, as the model is told the "
                 f"{' and '.join(task.given)} of an image, got a picture; give a number"
             )
-        return data.read_picture(word, size=task.model.shape), None, word
+        return data.read_picture(word, size=task.model.shape), np.zeros((1, 0), np.float32), word
     i = test_image(task, int(word))
-    return task.test[i], task.test_given[i : i + 1] if task.given else None, f"test image {i}"
+    return task.test[i], task.test_given[i : i + 1], f"test image {i}"
 
 
 def test_image(task, number):

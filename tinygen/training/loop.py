@@ -36,7 +36,7 @@ class TrainingState:
     seconds      of training, evaluations and saves included
     evaluations  made
     sums         for each metric of the steps since the last evaluation, its sum and how many steps had it
-    best         the step of the best evaluation so far, and the monitored metric there
+    best         the step of the best evaluation so far, and the monitored metric there, if one is
     """
 
     step: int = 0
@@ -76,8 +76,9 @@ def train(task, config, *, run, progress=None, begun=None):
     """
     _check_names(task.players)
     progress = progress or Silent()
-    optimizers = [config.make_optimizer(player.module.parameters()) for player in task.players]
-    averages = EMA(task.model, decay=config.ema) if config.ema else None
+    optimizers = config.make_optimizers(task.players)
+    part = getattr(task, "averaged", task.model)
+    averages = EMA(task.model, decay=config.ema, part=part) if config.ema else None
     every = config.evaluate_every or max(1, round(task.steps_per_epoch))
     last = config.last_step(task.steps_per_epoch)
     # What overflows is an error below, which says more than NumPy's warning would.
@@ -142,8 +143,9 @@ def _evaluate(task, state, lr, run, seed, last):
             raise FloatingPointError(f"train: step {state.step:,}: {error}{ADVICE}") from None
         state.evaluations += 1
         with run.writing():
-            if state.best is None or test[task.monitor] < state.best[task.monitor]:
-                state.best = {"step": state.step, task.monitor: test[task.monitor]}
+            watched = {task.monitor: test[task.monitor]} if task.monitor else {}
+            if not (state.best and watched) or watched[task.monitor] < state.best[task.monitor]:
+                state.best = {"step": state.step} | watched
                 run.save_best(task.model.state_dict())
             if last or state.evaluations & (state.evaluations - 1) == 0:
                 task.samples(run.path("samples") / f"{state.step:06}", stream(seed, "pictures"))

@@ -36,6 +36,19 @@ def save_panels(panels, path):
     save_figure(page.figure, path)
 
 
+def in_rows(images, columns):
+    """Images (N, H, W) for `save_panels`, (rows, columns, H, W); a last row that is not full has blanks."""
+    rows = -(-len(images) // columns)
+    filled = np.zeros((rows * columns, *images.shape[1:]), np.float32)
+    filled[: len(images)] = images
+    return filled.reshape(rows, columns, *images.shape[1:])
+
+
+def in_pairs(above, below, columns):
+    """Two arrays of images (N, H, W) for `save_panels`, (pairs, 2, columns, H, W)."""
+    return np.stack([in_rows(above, columns), in_rows(below, columns)], axis=1)
+
+
 class Page:
     """A figure in pixels from its upper left corner."""
 

@@ -11,6 +11,7 @@ how much the code tells. Both are means over the test images.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from ..autograd import no_grad
 from ..models import VAEConfig
@@ -30,8 +31,11 @@ class Point:
     @property
     def label(self):
         """What sets it apart, in few words."""
-        free = f", {self.config.free_bits:g} free" if self.config.free_bits else ""
-        return f"\N{GREEK SMALL LETTER BETA} {self.config.beta:g}{free}"
+        config, words = self.config, [f"\N{GREEK SMALL LETTER BETA} {self.config.beta:g}"]
+        words += [f"{config.free_bits:g} free"] if config.free_bits else []
+        words += [f"independence {config.independence:g}"] if config.independence else []
+        words += [f"{config.samples} samples"] if config.samples > 1 else []
+        return ", ".join(words)
 
 
 def check_alike(runs):
@@ -44,7 +48,7 @@ def check_alike(runs):
         ValueError: fewer than two; one twice; or other data, likelihood or condition than the first's.
     """
     names = [name for name, _ in runs]
-    if len(set(names)) < 2 or len(set(names)) < len(names):
+    if len({Path(name).resolve() for name in names}) < max(2, len(names)):
         raise ValueError(
             f"rate-distortion: expected two or more different runs, got {', '.join(names) or 'none'}; "
             "do: tinygen rate-distortion RUN RUN ..."
@@ -62,7 +66,7 @@ def check_alike(runs):
 # What has to be the same for the nats of two runs to mean the same, and how config.json tells it.
 KINDS = {
     "likelihood": lambda saved: saved["vae"]["likelihood"],
-    "condition": lambda saved: saved["data"]["condition"] or "none",
+    "condition": lambda saved: ", ".join(sorted(saved["data"]["given"])) or "none",
     "data set": lambda saved: f"{saved['training']['data']} ({saved['data']['sha256'][:8]})",
 }
 

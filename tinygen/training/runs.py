@@ -8,6 +8,7 @@ runs/NAME/config.json               what is needed to repeat the run
           base.safetensors          of a fine-tuning: the weights that it began with
           samples/000015.png, ...   what the model made after so many steps; .txt for text
           samples.png, curves.png   pictures of the end
+          animation.png             of a GAN: all samples, one after the other
           report.html               all of it on one page
           look.png                  what `tinygen look` saw last; likewise interpolate.png, traverse.png
 """

@@ -204,7 +204,8 @@ def rebuilt(run):
         raise
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
-            f"{run.path('config.json')}: expected what `tinygen train` writes, got another file ({error!r})"
+            f"{run.path('config.json')}: expected what `tinygen train` writes, got another file, or one of "
+            f"another version of it ({error!r}); train it again"
         ) from error
     return task, saved
 
@@ -326,7 +327,7 @@ def evaluated(folder, which="last", source=None, options=None, *, judged=False):
 
 def one_step(task, config):
     """A function that does a training's first step, again and again, with lr 0 so that no weight changes."""
-    optimizers = [config.make_optimizer(player.module.parameters()) for player in task.players]
+    optimizers = config.make_optimizers(task.players)
 
     def step():
         batch = task.batch(0)

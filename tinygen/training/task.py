@@ -4,14 +4,18 @@ For the loop (loop.py), a task has
 
     model            the nn.Module whose parameters and buffers are saved, all players' networks in it
     players          the networks that are trained, in this order, at every step: one, or for a GAN two
+    averaged         the part of the model whose averages are kept, where a run keeps any; all of it, unless
+                     there is this attribute
     steps_per_epoch  minibatches in a pass over the data, a number that may be a fraction
-    batch(step)      the minibatch of a step, a tuple of arrays with one row an example
+    batch(step)      the minibatch of a step, a tuple of arrays with one row an example. Where players make
+                     several updates in a step, so many minibatches, of one size, in one
     evaluate(rng)    metrics on data that it is not trained on, name -> number; all noise drawn from `rng`.
                      Names that begin with train_ are of data that it is trained on
     measure(rng)     the same for a model that is trained: on all data, as they are reported; with a second
                      argument, of the dataclass `measuring`, where the task has one
     remarks          lines that say more of what `measure` returned last
-    monitor          the metric of `evaluate` by which the best weights are known: the lower, the better
+    monitor          the metric of `evaluate` by which the best weights are known: the lower, the better. None
+                     where no number tells: then the last evaluation is the best
     unit             of the losses, such as "nats an image"
     units            of metrics that have another one, name -> unit
     samples(path, rng)   writes what the model makes now into a file: `path` with .png or .txt added
@@ -40,7 +44,7 @@ and for the command line (session.py, cli.py), whose class it is made of, beside
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .. import nn
 
@@ -54,18 +58,25 @@ def rows(batch):
 class Player:
     """A network, and the loss that it learns by.
 
-    name     such as "model" or "discriminator"
-    module   whose parameters move
-    loss     (batch, rng) -> the loss, a scalar Tensor that is a mean over the batch, and other metrics,
-             name -> scalar. All noise is drawn from `rng`.
-    weight   batch -> what the mean is over: rows, or for instance tokens that count
-    after    rng -> None: what else moves in a step, once the parameters have; None for nothing
+    name      such as "model" or "discriminator"
+    module    whose parameters move
+    loss      (batch, rng) -> the loss, a scalar Tensor that is a mean over the batch, and other metrics,
+              name -> scalar. All noise is drawn from `rng`. It leaves the other players as they are: their
+              weights, their buffers and their gradients; `nn.Module.held` is for that.
+    weight    batch -> what the mean is over: rows, or for instance tokens that count
+    updates   how many it makes in a step, one after the other: the first on the first minibatch of the batch,
+              the second on the second, and so on
+    settings  what of TrainingConfig is other for its optimizer, name -> value, such as {"lr": 4e-4}. Its
+              learning rate follows the same schedule.
+    after     rng -> None: what else moves in a step, once its parameters have; None for nothing
     """
 
     name: str
     module: nn.Module
     loss: Callable
     weight: Callable = rows
+    updates: int = 1
+    settings: dict = field(default_factory=dict)
     after: Callable | None = None
 
 

@@ -29,6 +29,12 @@ STOPS = (
         "It is told none of them, and finds room for them in ten numbers.",
     ),
     (
+        "gan",
+        "digits",
+        "A generative adversarial network: one network draws digits from random numbers, another tells them "
+        "from real ones, and each learns from what the other does. Nobody tells the first what a digit is.",
+    ),
+    (
         "gpt",
         "python-docs",
         "A Transformer reads Python's own documentation, and learns to guess which token comes next. A token "
@@ -86,11 +92,12 @@ def tour(options):
 def _page(done):
     parts = []
     for (model, data, words), session, lead, samples in done:
-        name, monitor = session.run.folder.name, session.task.monitor
-        value = session.run.metrics()[-1][f"test_{monitor}"]
-        figures = f"Trained for {lead}: test {monitor} {value:.4g} {session.task.unit}."
+        name, task, figures = session.run.folder.name, session.task, f"Trained for {lead}"
+        if task.monitor:
+            value, unit = session.run.metrics()[-1][f"test_{task.monitor}"], task.units.get(task.monitor)
+            figures += f": test {task.monitor} {value:.4g} {unit or task.unit}"
         report = f'<a href="{name}/report.html">Curves, samples over time, configuration, operations</a>'
-        shown = f"<p>{html.escape(words)}</p>{picture(samples)}<p>{html.escape(figures)} {report}.</p>"
+        shown = f"<p>{html.escape(words)}</p>{picture(samples)}<p>{html.escape(figures)}. {report}.</p>"
         parts.append((f"{model.upper()}: {data}", shown))
     onward = [
         (f"tinygen sample {session.run.folder}", "more of what it makes") for _, session, *_ in done

@@ -118,7 +118,7 @@ def traverse(task, options, *, rng):
     mu, log_var = task.codes(rng)
     kl = metrics.kl_per_dimension(mu, log_var)
     order = np.argsort(-kl, kind="stable")
-    c = task.test_given[i : i + 1] if task.given else None
+    c = task.test_given[i : i + 1]
     observed = model.observe(task.test[i : i + 1], rng=rng)
     code = model.encode(observed, c)[0].numpy()
     places = np.linspace(-options.span, options.span, options.steps, dtype=np.float32)
@@ -127,7 +127,7 @@ def traverse(task, options, *, rng):
     for row, j in zip(codes, drawn):
         row[:, j] = places
     codes = np.concatenate([code, codes.reshape(-1, code.shape[1])])
-    images = model.generate(codes, None if c is None else c.repeat(len(codes), axis=0)).numpy()
+    images = model.generate(codes, c.repeat(len(codes), axis=0)).numpy()
     ends = np.clip(np.stack([observed[0], images[0]]), 0, 1)
     images = images[1:].reshape(len(drawn), len(places), *model.shape)
     return Traversal(i, ends, places, order, kl, images, *_information(task, mu, rng))
@@ -139,7 +139,7 @@ def _information(task, mu, rng):
         return [], None
     known = task.known.reshape(len(mu), -1)
     differs = np.ptp(known, axis=0) > 0
-    names = list(data.known(task.known, "sprites" if task.known.ndim > 1 else ""))
+    names = list(data.known(task.known))
     names = [name for name, there in zip(names, differs) if there]
     within = {names.index(f): names.index(g) for f, g in WITHIN.items() if f in names and g in names}
     return names, metrics.information(mu, known[:, differs], within=within, rng=rng) if names else None

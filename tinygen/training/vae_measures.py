@@ -39,10 +39,10 @@ def measured(task, options, *, rng):
         )
         return found, remarks
     count = min(options.images or len(task.test), len(task.test))
-    x, c = model.observe(task.test[:count], rng=rng), task.test_given[:count] if task.given else None
+    x, c = model.observe(task.test[:count], rng=rng), task.test_given
     with telling(f"log p(x) of {count:,} images by {options.samples:,} samples each") as tell:
         estimate = metrics.log_likelihood(
-            lambda rows, eps: model.log_weights(x[rows], eps, None if c is None else c[rows]).numpy(),
+            lambda rows, eps: model.log_weights(x[rows], eps, c[rows]).numpy(),
             count,
             latent=model.config.latent,
             samples=options.samples,
@@ -50,7 +50,9 @@ def measured(task, options, *, rng):
             rng=rng,
             told=tell,
         )
-    found["nll"], found["nll_error"] = -estimate.mean, estimate.standard_error
+    found["nll"] = -estimate.mean
+    if count > 1:  # one image does not tell how much images differ
+        found["nll_error"] = estimate.standard_error
     found["bits_per_dimension"] = metrics.bits_per_dimension(
         found["nll"], x[0].size, log_levels=model.likelihood.log_levels
     )

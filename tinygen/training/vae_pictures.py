@@ -6,6 +6,7 @@ import numpy as np
 
 from .. import data
 from ..autograd import no_grad
+from .plots import in_pairs, in_rows
 
 SIDE = 8  # rows and columns of a panel
 STOPS = 10  # of a walk where there are no classes
@@ -13,26 +14,29 @@ STOPS = 10  # of a walk where there are no classes
 
 @no_grad()
 def panels(task, *, rng):
-    """The three panels of samples.png: (title, subtitle, images) each, see `plots.save_panels`.
+    """The panels of samples.png: (title, subtitle, images) each, see `plots.save_panels`.
+
+    Reconstructions and samples; and for a model that is told nothing, which alone has one space of codes for
+    all images, a walk through that.
 
     Args:
         task: a VAETask with its data. The first test images are shown, good or bad.
         rng: draws the codes of the samples, and what is random in looking at images.
     """
-    model, images, c = task.model, task.test, task.test_given if task.given else None
-    observed = model.observe(images, rng=rng)
-    mu = model.encode(observed, c)[0].numpy()
-    shown = np.arange(SIDE * SIDE // 2) % len(images)  # again from the first, where there are fewer
-    decoded = model.generate(mu[shown], None if c is None else c[shown]).numpy()
-    pairs = np.stack([observed[shown], decoded]).reshape(2, SIDE // 2, SIDE, *model.shape).swapaxes(0, 1)
+    model = task.model
+    shown = np.arange(SIDE * SIDE // 2) % len(task.test)  # again from the first, where there are fewer
+    observed, c = model.observe(task.test[shown], rng=rng), task.test_given[shown]
+    pairs = in_pairs(observed, model.generate(model.encode(observed, c)[0], c).numpy(), SIDE)
     found = [
         ("Reconstructions", "test images, and below each what its code decodes to", np.clip(pairs, 0, 1)),
         sample_panel(model, task.given, None, count=SIDE * SIDE, rng=rng),
     ]
-    if c is not None:
+    if task.given:
         return found
+    if model.config.latent == 2:
+        return [*found, _manifold(model)]
     labels = task.known if task.known is not None and task.known.ndim == 1 else None  # factors: no classes
-    return [*found, _manifold(model) if mu.shape[1] == 2 else _walk(model, mu, labels)]
+    return [*found, _walk(model, task.codes(rng)[0], labels)]
 
 
 @no_grad()
@@ -49,7 +53,6 @@ def sample_panel(model, given, values, *, count, rng):
     """
     sizes = list(given.values())
     columns = sizes[0] if len(sizes) == 1 and values is None else max(SIDE, round(np.sqrt(count)))
-    rows = -(-count // columns)
     words, c = "decoded from random codes z ~ N(0, I)", None
     z = model.noise(count, rng=rng)
     if values is not None:
@@ -61,9 +64,8 @@ def sample_panel(model, given, values, *, count, rng):
         words = f"a row has one random code, a column one {next(iter(given))}"
     elif sizes:
         c = data.one_hot(np.stack([rng.integers(size, size=count) for size in sizes], axis=1), sizes)
-    images = np.zeros((rows * columns, *model.shape), np.float32)  # a last row that is not full has blanks
-    images[:count] = model.generate(z, c).numpy()
-    return "Samples", words, images.reshape(rows, columns, *model.shape)
+        words += f", and of random {' and '.join(given)}"
+    return "Samples", words, in_rows(model.generate(z, c).numpy(), columns)
 
 
 def _walk(model, mu, labels):
@@ -77,12 +79,11 @@ def _walk(model, mu, labels):
         classes = np.unique(labels)
         stops, what = [_most_central(mu[labels == k]) for k in classes], f"from {classes[0]} to {classes[-1]}"
     where = np.linspace(0, len(stops) - 1, SIDE * SIDE)  # for ten digits, seven steps from each to the next
-    start = np.minimum(where.astype(int), max(0, len(stops) - 2))
+    start = where.astype(int)
     share = (where - start)[:, None].astype(np.float32)
-    stops = np.stack([*stops, stops[-1]])  # so that a single one has a next
-    codes = (1 - share) * stops[start] + share * stops[start + 1]
-    walk = model.generate(codes).numpy().reshape(SIDE, SIDE, *model.shape)
-    return "A walk through the codes", f"in straight lines {what}", walk
+    stops = np.stack([*stops, stops[-1]])  # so that the last one has a next
+    walk = model.generate((1 - share) * stops[start] + share * stops[start + 1]).numpy()
+    return "A walk through the codes", f"in straight lines {what}", in_rows(walk, SIDE)
 
 
 def _most_central(codes):
@@ -94,5 +95,4 @@ def _manifold(model):
     """Every place of a two-dimensional code, evenly by its probability: figure 4 of Kingma & Welling."""
     places = [NormalDist().inv_cdf((i + 0.5) / SIDE) for i in range(SIDE)]
     codes = np.array([(x, -y) for y in places for x in places], np.float32)
-    plane = model.generate(codes).numpy().reshape(SIDE, SIDE, *model.shape)
-    return "All codes", "the plane of z, evenly by probability", plane
+    return "All codes", "the plane of z, evenly by probability", in_rows(model.generate(codes).numpy(), SIDE)

@@ -10,8 +10,8 @@ from .. import data
 from ..configuration import check, option
 from ..metrics import active_units
 from ..models import VAE, VAEConfig
-from . import plots, vae_pictures
-from .options import choose, from_settings
+from . import conditions, plots, vae_pictures
+from .image_task import ImageTask, described
 from .profile import lap
 from .streams import stream
 from .task import Player, means
@@ -40,13 +40,11 @@ class VAESampling:
         check(self)
 
 
-class VAETask:
+class VAETask(ImageTask):
     """A VAE on images, any of data.IMAGES or a file or folder of images."""
 
     model_config, derived = VAEConfig, ("height", "width", "levels", "conditions")
-    data_config, sampling, looking, files = VAEDataConfig, VAESampling, None, ()
-    measuring = VAEMeasuring
-    sources = data.IMAGES
+    data_config, sampling, measuring = VAEDataConfig, VAESampling, VAEMeasuring
     settings: ClassVar = {
         "digits": {"hidden": 128, "latent": 8, "epochs": 400, "batch": 100, "lr": 3e-3},
         "mnist": {"hidden": 400, "latent": 20, "epochs": 10, "batch": 128, "lr": 1e-3},  # PyTorch's example
@@ -55,107 +53,95 @@ class VAETask:
     by_path: ClassVar = {"hidden": 400, "latent": 20, "epochs": 20, "batch": 128, "lr": 1e-3}
     monitor = "loss"
     units: ClassVar = {"active_units": "dimensions of the code"}
-    codes_at_once = 2500  # of an evaluation; which noise an image gets depends on it
+    at_once, codes_at_once = 500, 2500  # of an evaluation; which noise an image gets depends on them
 
     def __init__(self, model, given):
         """`given`: the names of what the model is told of an image, and how many values each has."""
         self.model, self.given = model, given
         self.players = (Player("model", model, self.loss),)
         self.unit = f"nats an image, {model.likelihood.words}"
-        self.remarks, self.collapsed = (), 0  # how often
+        self.remarks, self.steps, self.collapsed = (), 0, 0  # steps, and how often
 
     @staticmethod
     def load(source, settings, files=None):
         (train, train_known), (test, test_known) = data.load_images(source)
-        known = data.known(train_known, source)
-        if known and source != "sprites":  # a class may be in the test images alone
-            both = np.concatenate([train_known, test_known])
-            known = data.known(both, source)
-        given = _given(settings.get("condition"), known, source)
-        arrays = {"train": train, "test": test}
+        arrays, both = {"train": train, "test": test}, None
         if test_known is not None:
-            arrays |= {"test_known": test_known} | ({"train_known": train_known} if given else {})
-        return (
-            arrays,
-            {
-                "shape": list(train.shape[1:]),
-                "levels": data.grey_levels(train),
-                "train": len(train),
-                "test": len(test),
-                "condition": settings.get("condition"),
-                "known": known,
-                "given": given,
-            },
-            {},
-        )
+            arrays["test_known"] = test_known
+            both = np.concatenate([train_known, test_known])  # a class may be in the test images alone
+        condition = settings.get("condition")
+        told = conditions.chosen(condition, both, source)
+        if told:
+            arrays["train_known"] = train_known
+        return arrays, {**described(train, test), "condition": condition, "given": told}, {}
 
     @classmethod
     def config_for(cls, settings, data_info):
-        height, width = data_info["shape"]
-        derived = {"height": height, "width": width, "levels": data_info["levels"]}
-        derived["conditions"] = sum(data_info["given"].values())
-        return from_settings(cls.model_config, {**settings, **derived})
+        told = {"conditions": sum(data_info["given"].values())}
+        return super().config_for({**settings, **told}, data_info)
 
     @classmethod
     def make(cls, config, data_info, files, *, rng):
         return cls(VAE(config, rng=rng), data_info["given"])
 
-    @staticmethod
-    def check(data_info, other):
-        if data_info["shape"] != other["shape"]:
-            raise ValueError(f"expected images of shape {data_info['shape']}, got {other['shape']}")
-        if data_info["given"] != other["given"]:
-            raise ValueError(f"expected images of which is known: {data_info['given']}, got {other['given']}")
+    def check(self, data_info, other):
+        super().check(data_info, other)
+        for name, size in data_info["given"].items():
+            if other["given"][name] > size:
+                raise ValueError(
+                    f"expected {name} from 0 to {size - 1}, got up to {other['given'][name] - 1}"
+                )
 
     def set_data(self, arrays, config):
         self.train, self.test, self.known = arrays["train"], arrays["test"], arrays.get("test_known")
-        self.test_given = self.conditions(arrays.get("test_known"), len(self.test))
+        self.test_given = conditions.rows(self.known, self.given, len(self.test))
         self.minibatches = data.Minibatches(
             self.train,
-            self.conditions(arrays.get("train_known"), len(self.train)),
+            conditions.rows(arrays.get("train_known"), self.given, len(self.train)),
             size=config.batch,
             rng=lambda epoch: stream(config.seed, "order", epoch),
         )
         self.steps_per_epoch = len(self.minibatches)
 
-    def conditions(self, known, count):
-        """One-hot rows (N, K) of what the model is told of images, out of what is known; K may be 0."""
-        if not self.given:
-            return np.zeros((count, 0), np.float32)
-        names = list(data.known(known, "sprites" if known.ndim > 1 else ""))
-        columns = known.reshape(count, -1)[:, [names.index(name) for name in self.given]]
-        return data.one_hot(columns, list(self.given.values()))
-
     def batch(self, step):
         """Images, what is given of them, and the weight of the KL term at this step, for each of them."""
+        self.steps = step + 1
         x, c = self.minibatches.at(step)
         rising = min(1.0, (step + 1) / max(1, self.model.config.kl_warmup))
         return x, c, np.full(len(x), rising, np.float32)
 
     def loss(self, batch, rng):
         x, c, weight = batch
-        model, c = self.model, c if self.given else None
-        x = model.observe(x, rng=rng)
-        eps = model.noise(model.config.samples, len(x), rng=rng)
+        x = self.model.observe(x, rng=rng)
+        eps = self.model.noise(self.model.config.samples, len(x), rng=rng)
         lap("(noise)")
-        loss, reconstruction, kl = model.loss(x, eps, c, weight=float(weight[0]))
+        loss, reconstruction, kl = self.model.loss(x, eps, c, weight=float(weight[0]))
         return loss, {"reconstruction": reconstruction, "kl": kl}
 
     def evaluate(self, rng):
-        size = max(1, self.codes_at_once // (5 * self.model.config.samples)) * 5
+        size = min(self.at_once, max(1, self.codes_at_once // self.model.config.samples))
         whole = np.ones(len(self.test), np.float32)
-        batches = data.in_order(self.test, self.test_given, whole, size=min(500, size))
+        batches = data.in_order(self.test, self.test_given, whole, size=size)
         found = means(self.players[0], batches, rng)
-        active, latent = self.active_units(rng), self.model.config.latent
-        if active <= latent // 10:
-            self.collapsed += 1
-            if self.collapsed == 2:  # in a single evaluation it may be the beginning
-                warnings.warn(
-                    f"the posterior has collapsed: {active} of {latent} dimensions of the code are in use, "
-                    "and the decoder learns one picture for all; try kl_warmup, free_bits or a smaller beta",
-                    stacklevel=2,
-                )
+        active = self.active_units(rng)
+        if self.steps >= self.steps_per_epoch:
+            self._warn_of_collapse(active)
         return found | {"active_units": active}
+
+    def _warn_of_collapse(self, active):
+        """Warn at the second evaluation, none of the first epoch, that finds hardly a dimension in use."""
+        config = self.model.config
+        if active > config.latent // 10:
+            return
+        self.collapsed += 1
+        if self.collapsed == 2:
+            one = "" if config.samples == 1 else "samples 1 with "
+            warnings.warn(
+                f"the posterior has collapsed: {active} of {config.latent} dimensions of the code are in "
+                "use, and the decoder learns one picture for all; try "
+                f"{one}kl_warmup, free_bits or a smaller beta",
+                stacklevel=3,
+            )
 
     def active_units(self, rng):
         """How many dimensions of the code are in use: their posterior mean varies with the image."""
@@ -163,14 +149,13 @@ class VAETask:
 
     def codes(self, rng):
         """mu and log_var (N, J), arrays, of all test images."""
-        batches = data.in_order(self.test, self.test_given, size=500)
+        batches = data.in_order(self.test, self.test_given, size=self.at_once)
         parts = [self.encoded(x, c, rng) for x, c in batches]
         return [np.concatenate(part) for part in zip(*parts)]
 
     def encoded(self, x, c, rng):
         """mu and log_var (B, J), arrays, of images."""
-        observed = self.model.observe(x, rng=rng)
-        return [t.numpy() for t in self.model.encode(observed, c if self.given else None)]
+        return [t.numpy() for t in self.model.encode(self.model.observe(x, rng=rng), c)]
 
     def measure(self, rng, options=None):
         found, self.remarks = measured(self, options or VAEMeasuring(), rng=rng)
@@ -179,16 +164,15 @@ class VAETask:
     def made(self, count, rng):
         """So many images (N, H, W), an array: of random codes, given what is known of the test images."""
         c = np.resize(self.test_given, (count, self.test_given.shape[1]))
-        parts = data.in_order(self.model.noise(count, rng=rng), c, size=500)
-        made = [self.model.generate(z, given if self.given else None).numpy() for z, given in parts]
-        return np.concatenate(made)
+        parts = data.in_order(self.model.noise(count, rng=rng), c, size=self.at_once)
+        return np.concatenate([self.model.generate(*part).numpy() for part in parts])
 
     def samples(self, path, rng):
         self.sample(path, VAESampling(), rng=rng)
 
     def sample(self, path, options, *, rng):
         path = path.with_name(f"{path.name}.png")
-        values = _values(options.given, self.given)
+        values = conditions.asked(options.given, self.given)
         panel = vae_pictures.sample_panel(self.model, self.given, values, count=options.count, rng=rng)
         plots.save_panels([panel], path)
         return path
@@ -197,37 +181,3 @@ class VAETask:
         panels = vae_pictures.panels(self, rng=rng)
         plots.save_panels(panels, run.path("samples.png"))
         return run.path("samples.png")
-
-
-def _given(condition, known, source):
-    """What a model is told: name -> how many values, in the order of `condition`, a comma between names.
-
-    Raises:
-        ValueError: nothing of that name is known of the images.
-    """
-    if condition is None:
-        return {}
-    if not known:
-        raise ValueError(
-            f"condition: expected images with labels, got {source}, which has none; leave it out"
-        )
-    return {choose("condition", name.strip(), known): known[name.strip()] for name in condition.split(",")}
-
-
-def _values(text, given):
-    """The values that are asked for, (1, F), or None for all kinds.
-
-    Raises:
-        ValueError: they are not one whole number in range for each of what is given.
-    """
-    if text is None:
-        return None
-    if not given:
-        raise ValueError("given: is not used by a VAE without condition; leave it out")
-    words = text.split(",")
-    if len(words) != len(given) or not all(word.strip().isdigit() for word in words):
-        expected = " and ".join(f"{name} from 0 to {size - 1}" for name, size in given.items())
-        raise ValueError(f"given: expected {expected}, with commas between, got {text!r}; give such numbers")
-    values = np.array([[int(word) for word in words]])
-    data.one_hot(values, list(given.values()))
-    return values

@@ -4,7 +4,7 @@ import numpy as np
 
 from ..autograd import no_grad
 from ..models import perplexity
-from .plots import GAP, TILE
+from .plots import GAP, TILE, in_pairs, in_rows
 
 SIDE = 8  # rows and columns of a panel
 AVERAGED = 1000  # images that what a code draws is averaged over
@@ -23,8 +23,7 @@ def panels(model, images, *, rng):
     seen = model.observe(images[:AVERAGED], rng=rng)
     codes = model.codes(seen)
     shown = np.arange(SIDE * SIDE // 2) % len(seen)  # again from the first, where there are fewer
-    drawn = model.generate(codes[shown]).numpy()
-    pairs = np.stack([seen[shown], drawn]).reshape(2, SIDE // 2, SIDE, *model.shape).swapaxes(0, 1)
+    pairs = in_pairs(seen[shown], model.generate(codes[shown]).numpy(), SIDE)
     return [
         ("Reconstructions", "test images, and below each what its codes draw", np.clip(pairs, 0, 1)),
         sample_panel(model, count=SIDE * SIDE, rng=rng),
@@ -36,12 +35,9 @@ def panels(model, images, *, rng):
 @no_grad()
 def sample_panel(model, *, count, rng):
     """A panel of `count` images whose codes are drawn from the prior, each place by itself."""
-    columns = max(SIDE, round(np.sqrt(count)))
-    rows = -(-count // columns)
-    images = np.zeros((rows * columns, *model.shape), np.float32)  # a last row that is not full has blanks
-    images[:count] = model.generate(model.draw(count, rng=rng)).numpy()
+    images = model.generate(model.draw(count, rng=rng)).numpy()
     words = "each place draws its code without knowing the others"
-    return "Samples", words, images.reshape(rows, columns, *model.shape)
+    return "Samples", words, in_rows(images, max(SIDE, round(np.sqrt(count))))
 
 
 def strokes_panel(model, codes):
@@ -50,15 +46,10 @@ def strokes_panel(model, codes):
     Of the codes that occur there the most frequent, the first of them first. A tile has its place and the
     eight around it.
     """
-    (h, w), count = (
-        (side // places for side, places in zip(model.shape, model.config.grid)),
-        model.config.codes,
-    )
-    drawn = np.pad(model.generate(codes).numpy(), ((0, 0), (h, h), (w, w)))
-    total, times = (
-        np.zeros((count, 3 * h, 3 * w), np.float32),
-        np.bincount(codes.reshape(-1), minlength=count),
-    )
+    h, w = (side // places for side, places in zip(model.shape, model.config.grid))
+    drawn, count = np.pad(model.generate(codes).numpy(), ((0, 0), (h, h), (w, w))), model.config.codes
+    total = np.zeros((count, 3 * h, 3 * w), np.float32)
+    times = np.bincount(codes.reshape(-1), minlength=count)
     for i, j in np.ndindex(*model.config.grid):
         np.add.at(total, codes[:, i, j], drawn[:, i * h : (i + 3) * h, j * w : (j + 3) * w])
     order = np.argsort(-times, kind="stable")[: min(SIDE * SIDE, np.count_nonzero(times))]

@@ -25,7 +25,7 @@ from ..autograd import no_grad
 from ..configuration import check, option
 from ..models import VQVAE, VQVAEConfig, perplexity
 from . import plots, vqvae_pictures
-from .options import from_settings
+from .image_task import ImageTask
 from .streams import stream
 from .task import Player, means
 
@@ -40,12 +40,11 @@ class VQVAESampling:
         check(self)
 
 
-class VQVAETask:
+class VQVAETask(ImageTask):
     """A VQ-VAE on images, any of data.IMAGES or a file or folder of images."""
 
     model_config, derived = VQVAEConfig, ("height", "width", "levels")
-    data_config, sampling, looking, files = None, VQVAESampling, None, ()
-    sources = data.IMAGES
+    data_config, sampling = None, VQVAESampling
     settings: ClassVar = {
         "digits": {"channels": 32, "codes": 64, "decay": 0.95, "epochs": 60, "batch": 50, "lr": 2e-3},
         "mnist": {"channels": 32, "epochs": 5, "batch": 128, "lr": 1e-3},
@@ -67,27 +66,9 @@ class VQVAETask:
         self.unit = f"nats an image, {model.likelihood.words}"
         self.remarks, self.steps, self.warned = (), 0, False
 
-    @staticmethod
-    def load(source, settings, files=None):
-        (train, _), (test, _) = data.load_images(source)
-        shape, levels = list(train.shape[1:]), data.grey_levels(train)
-        told = {"shape": shape, "levels": levels, "train": len(train), "test": len(test)}
-        return {"train": train, "test": test}, told, {}
-
-    @classmethod
-    def config_for(cls, settings, data_info):
-        height, width = data_info["shape"]
-        derived = {"height": height, "width": width, "levels": data_info["levels"]}
-        return from_settings(cls.model_config, {**settings, **derived})
-
     @classmethod
     def make(cls, config, data_info, files, *, rng):
         return cls(VQVAE(config, rng=rng))
-
-    @staticmethod
-    def check(data_info, other):
-        if data_info["shape"] != other["shape"]:
-            raise ValueError(f"expected images of shape {data_info['shape']}, got {other['shape']}")
 
     def set_data(self, arrays, config):
         self.train, self.test = arrays["train"], arrays["test"]

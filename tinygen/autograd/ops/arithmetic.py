@@ -299,6 +299,7 @@ clip.domain(x=Values(avoid=(-1.0, 0.5)), low=(None, -1.0), high=(0.5,))
 
 
 @primitive
+@accelerated
 def where(condition, x, y):
     """x where `condition` holds, else y. What is not chosen gets gradient 0, whatever it is."""
     out = arrays.of(condition, x, y).where(condition, x, y)
