@@ -167,7 +167,7 @@ def test_real_digits_are_good(digits):
     samples = train[:297]
     found, remarks = quality.quality(samples, train[297:], test, "digits", generator())
     label = f"({by.name}, N 297)"
-    names = ("FID", "KID", "precision", "recall", "density", "coverage", "rarest label")
+    names = ("FID", "KID", "KID error", "precision", "recall", "density", "coverage", "rarest label")
     assert list(found) == [*(f"{name} {label}" for name in names), "copies (pixels, N 297)"]
     assert all(isinstance(value, float) for value in found.values())
     told = figures(found)
@@ -176,7 +176,7 @@ def test_real_digits_are_good(digits):
     low, high = map(float, re.search(r"from (\S+) to (\S+) in 95 %", remarks[0]).groups())
     assert low < told["KID"] < high and low < 0 < high
     assert all(label in line for line in remarks[:-1]) and "(pixels, N 297)" in remarks[-1]
-    assert "all 10 have 0.05 to 0.15 of the samples" in remarks[2] and "not all" not in remarks[2]
+    assert "all 10 have 5 to 15 %" in remarks[2] and "not all" not in remarks[2]
     assert "training images in place of samples" in remarks[1]
 
 
@@ -238,6 +238,7 @@ def test_too_few_or_other_images_are_refused(digits):
         ("vae", {"likelihood": "bernoulli", "condition": "label", "steps": 20}),
         ("vae", {"steps": 20}),
         ("vqvae", {"channels": 8, "blocks": 1, "codes": 16, "latent": 4, "steps": 20}),
+        ("gan", {"channels": 8, "latent": 4, "steps": 20}),
     ],
 )
 def test_evaluate_judges_what_a_model_of_images_makes(digits, tmp_path, capsys, model, settings):
@@ -247,7 +248,7 @@ def test_evaluate_judges_what_a_model_of_images_makes(digits, tmp_path, capsys, 
     small = ["--images", "3", "--samples", "2"] if model == "vae" else []
     assert main(["evaluate", str(tmp_path / "run"), "--quality", *small]) == 0
     shown = capsys.readouterr().out
-    assert re.search(rf"^loss  +\S+\n(.*\n)*FID \({by.name}, N 297\) +\S+\n", shown)
+    assert re.search(rf"loss  +\S+\n(.*\n)*FID \({by.name}, N 297\) +\S+\n", shown)
     assert "(copies (pixels, N 297): " in shown and f"(label ({by.name}, N 297): 0 " in shown
     assert main(["evaluate", str(tmp_path / "run"), "--quality", "--json", *small]) == 0
     found = json.loads(capsys.readouterr().out)
@@ -258,6 +259,15 @@ def test_evaluate_judges_what_a_model_of_images_makes(digits, tmp_path, capsys, 
     made = begun.task.made(20, generator())
     assert made.shape == (20, 8, 8) and made.dtype == np.float32 and 0 <= made.min() < made.max() <= 1
     assert made.std(axis=0).max() > 0
+
+
+@pytest.mark.filterwarnings("ignore:.*has collapsed")
+def test_a_model_that_is_told_a_label_makes_images_of_those_of_the_test_images():
+    task, *_ = session.prepared("vae", {"condition": "label", "hidden": 8, "steps": 1})
+    told = np.concatenate([task.test_given, task.test_given])[:500]
+    assert told[:, 3].sum() not in (0, 500)
+    expected = task.model.generate(task.model.noise(500, rng=generator()), told).numpy()
+    np.testing.assert_allclose(task.made(500, generator()), expected, rtol=1e-5)
 
 
 def test_a_model_that_makes_no_images_is_not_judged(tmp_path, capsys):

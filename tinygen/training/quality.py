@@ -69,6 +69,7 @@ def _compared(real, fake, rng):
     return {
         "FID": fid,
         "KID": distance.value,
+        "KID error": distance.error,
         "precision": near.precision,
         "recall": near.recall,
         "density": near.density,
@@ -87,7 +88,7 @@ def _spread(spread):
     shares = ", ".join(f"{value} {share:.1%}" for value, share in enumerate(spread.shares))
     verdict = "all" if spread.even else "not all"
     return (
-        f"{shares}; {verdict} {len(spread.shares)} have {low:.3g} to {high:.3g} of the samples; "
+        f"{shares}; {verdict} {len(spread.shares)} have {100 * low:.3g} to {100 * high:.3g} %; "
         f"mean confidence {spread.confidence:.3f}"
     )
 
