@@ -107,6 +107,17 @@ def test_a_training_that_is_interrupted_goes_on_to_the_same_weights(quick, monke
     assert [path.name for path in quick.glob("digits*")] == [f"digits-v{VERSION}"]
 
 
+def test_one_that_was_killed_at_once_begins_anew_and_a_damaged_one_is_told(quick):
+    unfinished = quick / f"digits-v{VERSION}-unfinished"
+    unfinished.mkdir(parents=True)
+    judge("digits", quiet=True)
+    quick.joinpath(f"digits-v{VERSION}").rename(unfinished)
+    for path in unfinished.glob("config.json"):
+        path.write_text("{}")
+    with pytest.raises(ValueError, match=r"config.json: .*; remove .*-unfinished, and it is trained again"):
+        judge("digits")
+
+
 def test_ctrl_c_stops_it_and_whoever_asked(quick, monkeypatch):
     monkeypatch.setattr(Session, "train", lambda self, shown: (signal.SIGINT, None))
     with pytest.raises(KeyboardInterrupt):

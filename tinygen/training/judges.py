@@ -16,15 +16,17 @@ was interrupted goes on next time. With NAME-unfinished renamed to NAME only at 
 trained to the end; that it is whole, its checksum says.
 """
 
+import contextlib
 import errno
 import os
+import shutil
 import signal
 from dataclasses import dataclass
 
 from ..autograd import enable_grad
 from ..data.downloads import cache_folder
 from ..models import Classifier
-from .checkpoint import Damaged, digest
+from .checkpoint import digest
 from .classifier_task import ClassifierTask
 from .progress import progress
 
@@ -48,12 +50,15 @@ class Judge:
 def judge(source, *, quiet=False):
     """The Judge of images like those of a data set. The first time it is trained.
 
+    On two cores that takes 32 s for mnist (99.1 % of the test images are recognised), 3 s for digits (98.0 %)
+    and 20 s for sprites (96.9 % of the values of factors).
+
     Args:
         source: "digits", "mnist" or "sprites".
         quiet: show no progress on stderr.
 
     Raises:
-        ValueError: another source; or the classifier in the cache is damaged.
+        ValueError: another source; or what is in the cache is damaged.
         KeyboardInterrupt: its training was interrupted. It will go on next time.
         OSError: the data cannot be found, the cache not be written, or another process trains it just now.
         MissingLibrary: one that a training needs is not installed.
@@ -69,10 +74,8 @@ def judge(source, *, quiet=False):
     if not (place / name).is_dir():
         _make_writable(place)
         _train(source, place, name, quiet)
-    try:
+    with _replaceable(place / name):
         _, task, _ = session.trained(place / name)
-    except (Damaged, ValueError, FileNotFoundError) as error:
-        raise ValueError(f"{error}; remove {place / name}, and it is trained again") from error
     checksum = digest(task.model.state_dict())[:8]
     return Judge(task.model, f"{source} v{VERSION} {checksum}", task.names)
 
@@ -94,16 +97,31 @@ def _make_writable(place):
         ) from error
 
 
+@contextlib.contextmanager
+def _replaceable(folder):
+    """In the block, whatever is wrong with a run in the cache is told with a way out.
+
+    Raises:
+        ValueError: something is wrong with it.
+    """
+    try:
+        yield
+    except (ValueError, FileNotFoundError) as error:
+        raise ValueError(f"{error}; remove {folder}, and it is trained again") from error
+
+
 @enable_grad()
 def _train(source, place, name, quiet):
     """Train it in a folder of another name, or go on there, and rename that."""
     from .session import Session
 
-    unfinished = f"{name}-unfinished"
-    if (place / unfinished / "config.json").is_file():
-        begun = Session.resume(place / unfinished)
+    unfinished = place / f"{name}-unfinished"
+    if (unfinished / "config.json").is_file():
+        with _replaceable(unfinished):
+            begun = Session.resume(unfinished)
     else:
-        begun = Session.begin("classifier", {"data": source}, out=place, name=unfinished)
+        shutil.rmtree(unfinished, ignore_errors=True)  # killed before it was a run
+        begun = Session.begin("classifier", {"data": source}, out=place, name=unfinished.name)
     title = f"{place / name}: the classifier that judges {source}, trained once; Ctrl-C stops and saves"
     with progress(title, quiet=quiet) as shown:
         ending, _ = begun.train(shown)
