@@ -305,14 +305,14 @@ def _trained(begun, quiet):
 
 def _sample(argv):
     folder, recipe, given = _run_and_recipe("sample", argv, Sampling, "sampling")
-    if recipe.sampling is None:
-        raise Mistake(
-            f"sample: expected a model that makes something, got the classifier of {folder}; "
-            f"do: tinygen evaluate {quote(folder)}"
-        )
     with _mistakes():
         options = from_settings(Sampling, given)
         run, task, _ = session.trained(folder, options.checkpoint)
+        if recipe.sampling is None:
+            raise Mistake(
+                f"sample: expected a model that makes something, got the classifier of {folder}; "
+                f"do: tinygen evaluate {quote(folder)}"
+            )
         how = from_settings(recipe.sampling, given)
         rng = np.random.default_rng(options.seed)
         print(task.sample(run.path(f"samples-{options.seed}"), how, rng=rng))
