@@ -156,7 +156,7 @@ def test_sample_needs_no_data(tmp_path, monkeypatch):
         (["tarin"], "unknown command 'tarin'; did you mean train?"),
         (["--verison"], "unknown command '--verison'; did you mean --version?"),
         (["train", "vea"], "unknown model 'vea'; did you mean vae?"),
-        (["train", "diffusion"], "unknown model 'diffusion'; there is: vae, vqvae, gpt, translator, --res"),
+        (["train", "diffusion"], "unknown model 'diffusion'; there is: vae, vqvae, gan, gpt,"),
         (["train", "--resume"], "train --resume: expected a run folder, got none"),
         (["train", "--resume", "nowhere"], "nowhere: expected a run folder, but there is no such folder"),
         (["train", "--resume", "nowhere", "--lr", "1"], "unknown option '--lr'; did you mean"),

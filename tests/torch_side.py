@@ -223,3 +223,7 @@ def loss_of_each(logits, targets, **options):
 
 def bit_loss(logits, targets):
     return F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+
+
+def log_prob_of_bits(logits, x):
+    return -bit_loss(logits, x.expand(logits.shape)).sum(-1)

@@ -355,6 +355,10 @@ LAYERS = {
         case(their.bit_loss, apart(3, 4), real(3, 4, low=0, high=1)),
         case(their.bit_loss, given(30.0, -30.0), given(0.0, 1.0)),
     ],
+    "bernoulli_log_prob": [
+        case(their.log_prob_of_bits, apart(3, 4), real(3, 4, low=0, high=1)),
+        case(their.log_prob_of_bits, apart(2, 3, 4), real(3, 4, low=0, high=1)),
+    ],
 }
 
 TABLE = {**ELEMENTWISE, **REDUCTIONS, **SHAPES, **INDEXING, **PRODUCTS, **IMAGES, **LAYERS}

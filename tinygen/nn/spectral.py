@@ -64,12 +64,12 @@ class SpectralNorm(Module):
         u, w = self.u, raw(matrix)
         if self.training:
             for _ in range(self.iterations):
-                v = _unit(ops.matmul(u, w))
-                u = _unit(ops.matmul(w, v))
+                v = _unit((u[:, None] * w).sum(axis=0))
+                u = _unit((w * v).sum(axis=1))
             self.u = u
         else:
-            v = _unit(ops.matmul(u, w))
-        return ops.matmul(u, ops.matmul(matrix, v))
+            v = _unit((u[:, None] * w).sum(axis=0))
+        return ops.sum(matrix * (u[:, None] * v))  # u W v
 
 
 def _unit(vector):
