@@ -192,6 +192,14 @@ def test_real_digits_are_good(digits):
     assert "training images in place of samples" in remarks[1]
 
 
+def test_samples_are_compared_with_the_test_images_and_so_are_training_images(digits):
+    _, train, test = digits
+    found, remarks = judged(test, train, test)
+    assert found["FID"] < 1e-9 and found["precision"] == found["recall"] == found["coverage"] == 1
+    best = re.search(r"FID (\S+), KID", remarks[1])
+    assert 0.2 < float(best.group(1)) < 2  # of training images, and not 0 as of these samples
+
+
 def test_each_failure_shows_in_its_own_figures(digits):
     _, train, test = digits
     labels = data.digits(split="train")[1]
