@@ -269,6 +269,8 @@ def test_evaluate_judges_what_a_model_of_images_makes(digits, tmp_path, capsys, 
     assert main(["evaluate", str(tmp_path / "run"), "--quality", *small]) == 0
     shown = capsys.readouterr().out
     assert re.search(rf"loss  +\S+\n(.*\n)*FID \({by.name}, N 297\) +\S+\n", shown)
+    best = re.search(r"\(training images in place of samples \(.*\): FID (\S+), KID", shown)
+    assert 0.2 < float(best.group(1)) < 2
     assert "(copies (pixels, N 297): " in shown and f"(label ({by.name}, N 297): 0 " in shown
     assert main(["evaluate", str(tmp_path / "run"), "--quality", "--json", *small]) == 0
     found = json.loads(capsys.readouterr().out)
