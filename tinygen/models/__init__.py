@@ -1,4 +1,4 @@
-"""Generative models: a paper a file."""
+"""Generative models, and the classifier that judges what they make: a paper a file."""
 
 from .beam import BeamConfig, Hypothesis, beam_search
 from .classifier import Classifier, ClassifierConfig
