@@ -6,6 +6,7 @@ import gc
 
 import numpy as np
 import pytest
+from watched import below
 
 import tinygen as tg
 from tinygen import nn
@@ -99,17 +100,6 @@ def test_running_statistics_move_in_a_players_own_steps():
         loss()
         moved.append([not np.array_equal(norm.running_mean, old) for norm, old in zip(norms, before)])
     assert moved == [[False, True], [True, False]]
-
-
-def below(node):
-    """The node, and all nodes that lead to it."""
-    nodes, stack = {node}, [node]
-    while stack:
-        for parent in stack.pop().parents:
-            if parent not in nodes:
-                nodes.add(parent)
-                stack.append(parent)
-    return nodes
 
 
 class Recorded(Observer):

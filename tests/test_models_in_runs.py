@@ -18,17 +18,9 @@ for library in ("sklearn", "matplotlib", "safetensors", "tqdm"):
 pytestmark = pytest.mark.filterwarnings("ignore:.*has collapsed")  # so short a training has yet to begin
 
 # Small enough for a test, with everything that can be in a checkpoint.
+EACH = {"steps": 12, "evaluate_every": 5, "ema": 0.9, "accumulate": 2}
 SMALL = {
-    "vae": {
-        "hidden": 16,
-        "likelihood": "bernoulli",
-        "condition": "label",
-        "kl_warmup": 5,
-        "steps": 12,
-        "evaluate_every": 5,
-        "ema": 0.9,
-        "accumulate": 2,
-    },
+    "vae": {"hidden": 16, "likelihood": "bernoulli", "condition": "label", "kl_warmup": 5, **EACH},
     "vqvae": {
         "likelihood": "bernoulli",
         "channels": 8,
@@ -36,21 +28,9 @@ SMALL = {
         "codes": 16,
         "latent": 4,
         "restart": 0.5,
-        "steps": 12,
-        "evaluate_every": 5,
-        "ema": 0.9,
-        "accumulate": 2,
+        **EACH,
     },
-    "classifier": {
-        "channels": 4,
-        "hidden": 16,
-        "dropout": 0.2,
-        "steps": 12,
-        "warmup": 3,
-        "evaluate_every": 5,
-        "ema": 0.9,
-        "accumulate": 2,
-    },
+    "classifier": {"channels": 4, "hidden": 16, "dropout": 0.2, "warmup": 3, **EACH},
     "gan": {
         "data": "grid",
         "condition": "label",
@@ -65,10 +45,7 @@ SMALL = {
         "critic_updates": 3,
         "critic_lr": 1e-3,
         "batch": 4,
-        "steps": 12,
-        "evaluate_every": 5,
-        "ema": 0.9,
-        "accumulate": 2,
+        **EACH,
     },
     "gpt": {
         "data": "TEXT",
@@ -77,11 +54,8 @@ SMALL = {
         "context": 12,
         "batch": 4,
         "dropout": 0.2,
-        "steps": 12,
         "warmup": 3,
-        "evaluate_every": 5,
-        "ema": 0.9,
-        "accumulate": 2,
+        **EACH,
     },
     "translator": {
         "data": "PAIRS",
@@ -92,11 +66,8 @@ SMALL = {
         "context": 24,
         "batch": 90,
         "dropout": 0.2,
-        "steps": 12,
         "warmup": 3,
-        "evaluate_every": 5,
-        "ema": 0.9,
-        "accumulate": 2,
+        **EACH,
     },
 }
 

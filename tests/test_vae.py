@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
-from watched import seen, watched
+from watched import below, seen, watched
 
 import tinygen as tg
 from tinygen import data
@@ -171,12 +171,7 @@ def test_the_loss_has_the_right_second_derivative():
 
 def on_the_tape(node):
     """Names of the dtypes of all results and kept arrays below a node."""
-    nodes, stack = {node}, [node]
-    while stack:
-        for parent in stack.pop().parents:
-            if parent not in nodes:
-                nodes.add(parent)
-                stack.append(parent)
+    nodes = below(node)
     kept = [array for n in nodes for array in n.kept or () if isinstance(array, np.ndarray)]
     return {array.dtype.name for array in kept} | {n.dtype.name for n in nodes}
 

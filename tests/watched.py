@@ -1,4 +1,7 @@
-"""An array that notes the dtype of every array made from it: temporaries inside of operations included."""
+"""What a computation leaves behind: the dtype of every array made from another, and the nodes of its graph.
+
+An array that is watched notes it: temporaries inside of operations included.
+"""
 
 import numpy as np
 
@@ -13,3 +16,14 @@ class Watched(np.ndarray):
 def watched(array):
     """The same numbers, watched."""
     return array.view(Watched)
+
+
+def below(node):
+    """The node, and all nodes that lead to it."""
+    nodes, stack = {node}, [node]
+    while stack:
+        for parent in stack.pop().parents:
+            if parent not in nodes:
+                nodes.add(parent)
+                stack.append(parent)
+    return nodes

@@ -4,10 +4,34 @@ Of an example a label may be known, or several factors; see data/conditions.py. 
 them, each as a row of zeros with a one.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from .. import data
+from ..configuration import check, option
 from .options import choose
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConditionConfig:
+    """What a conditional model is told of each example."""
+
+    condition: str | None = option(
+        None, "what is given of each example: label, or factors of sprites such as shape,scale"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asking:
+    """What a conditional model is asked for; with it begins how such a model samples."""
+
+    given: str | None = option(
+        None, "for a conditional model, what they are to be, as numbers: 7, or 2,0 (default: of all kinds)"
+    )
+
+    def __post_init__(self):
+        check(self)
 
 
 def chosen(condition, labels, source):

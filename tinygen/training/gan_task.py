@@ -2,7 +2,8 @@
 
 The discriminator moves first, then the generator. `batch` counts what the discriminator judges: with packing
 these are packs. No loss says how good a generator is. Points are judged by where they are (metrics/modes.py);
-of images no figure of quality is known without a network of features, so the last weights count as the best.
+images take a classifier to be judged (`tinygen evaluate RUN --quality`), which no training waits for: of them
+the last weights count as the best.
 
 Averages, where a run keeps any, are those of the generator alone. The running statistics of its batch norm
 stay those of its last weights, which are near enough.
@@ -16,7 +17,7 @@ import numpy as np
 
 from .. import data
 from ..autograd import no_grad
-from ..configuration import check, option
+from ..configuration import option
 from ..metrics.modes import mode_coverage
 from ..models import GAN, GANConfig
 from ..models.gan_losses import OF_PROBABILITIES
@@ -41,32 +42,17 @@ DCGAN = {"lr": 2e-4, "beta1": 0.5, "batch": 128, "r1": 1.0, "ema": 0.999}
 
 
 @dataclass(frozen=True, kw_only=True)
-class GANDataConfig:
-    """What a conditional GAN is told of each example."""
-
-    condition: str | None = option(
-        None, "what is given of each example: label, or factors of sprites such as shape,scale"
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class GANSampling:
+class GANSampling(conditions.Asking):
     """What is made."""
 
     count: int | None = option(None, "how many images (64), or points (2500)", at_least=1)
-    given: str | None = option(
-        None, "for a conditional GAN, what they are to be, as numbers: 7, or 2,0 (default: of all kinds)"
-    )
-
-    def __post_init__(self):
-        check(self)
 
 
 class GANTask:
     """A GAN on images, any of data.IMAGES or a file or folder of images, or on points, any of data.POINTS."""
 
     model_config, derived = GANConfig, ("height", "width", "conditions")
-    data_config, sampling, looking, files = GANDataConfig, GANSampling, None, ()
+    data_config, sampling, looking, files = conditions.ConditionConfig, GANSampling, None, ()
     sources: ClassVar = {**data.IMAGES, **data.POINTS}
     settings: ClassVar = {
         "digits": {**DCGAN, "latent": 32, "channels": 64, "epochs": 200, "batch": 100},
@@ -215,8 +201,9 @@ class GANTask:
 
     def made(self, count, rng):
         """So many examples (N, *shape), an array; given what is known of the test data, in their order."""
-        c = np.resize(self.test_given, (count, self.test_given.shape[1])) if self.given else None
-        return self.model.generate(self.model.noise(count, rng=rng), c).numpy()
+        c = np.resize(self.test_given, (count, self.test_given.shape[1]))
+        parts = data.in_order(self.model.noise(count, rng=rng), c, size=JUDGED)  # 10,000 at once take 1 GB
+        return np.concatenate([self.model.generate(z, c if self.given else None).numpy() for z, c in parts])
 
     def coverage(self, rng):
         """Which modes the generated points find."""
@@ -231,7 +218,7 @@ class GANTask:
     def diversity(self, rng):
         """How far apart images are: the standard deviation of a pixel, on average, over that of the data."""
         self.remarks = (
-            "no figure of quality is known for images without a network of features: the best are the last",
+            "no figure here tells how good images are, so the best are the last; --quality judges them",
         )
         real, fake = self.test[:IMAGES_JUDGED], self.made(IMAGES_JUDGED, rng)
         return {"diversity": float(fake.std(axis=0).mean() / real.std(axis=0).mean())}

@@ -33,7 +33,9 @@ and for the command line (session.py, cli.py), whose class it is made of, beside
     make(config, data_info, files, rng=)   a task with a new model, as yet without data
     set_data(arrays, config)          gives it the data
     check(data_info, other)           refuses data of another kind than it was trained on
-    sampling                the dataclass of how it samples
+    sampling                the dataclass of how it samples; None for a model that makes nothing
+    made(count, rng)        so many images (N, H, W) that it makes, an array, for `evaluate --quality`; only a
+                            model of images has it
     measuring               the dataclass of how it is measured; may be missing
     sample(path, options, rng=)       writes what the model makes into a file, whose path it returns
     final_samples(run, rng)           the picture of the end, as the path of its file

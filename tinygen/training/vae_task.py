@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from .. import data
-from ..configuration import check, option
+from ..configuration import option
 from ..metrics import active_units
 from ..models import VAE, VAEConfig
 from . import conditions, plots, vae_pictures
@@ -19,32 +19,17 @@ from .vae_measures import VAEMeasuring, measured
 
 
 @dataclass(frozen=True, kw_only=True)
-class VAEDataConfig:
-    """What a conditional VAE is told of each image."""
-
-    condition: str | None = option(
-        None, "what is given of each image: label, or factors of sprites such as shape,scale"
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class VAESampling:
+class VAESampling(conditions.Asking):
     """What is drawn."""
 
     count: int = option(64, "how many images", at_least=1)
-    given: str | None = option(
-        None, "for a conditional VAE, what they are to be, as numbers: 7, or 2,0 (default: of all kinds)"
-    )
-
-    def __post_init__(self):
-        check(self)
 
 
 class VAETask(ImageTask):
     """A VAE on images, any of data.IMAGES or a file or folder of images."""
 
     model_config, derived = VAEConfig, ("height", "width", "levels", "conditions")
-    data_config, sampling, measuring = VAEDataConfig, VAESampling, VAEMeasuring
+    data_config, sampling, measuring = conditions.ConditionConfig, VAESampling, VAEMeasuring
     settings: ClassVar = {
         "digits": {"hidden": 128, "latent": 8, "epochs": 400, "batch": 100, "lr": 3e-3},
         "mnist": {"hidden": 400, "latent": 20, "epochs": 10, "batch": 128, "lr": 1e-3},  # PyTorch's example
