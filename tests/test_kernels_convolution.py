@@ -54,9 +54,18 @@ def agree(x, w, g, geometry):
     near(convolution.convolve_kernel(x, g, geometry, w.shape), kernel, dtype)
 
 
-@given(problems())
-def test_any_geometry_and_layout(problem):
-    agree(*problem)
+# What the lanes of the tile are:
+TURNING = pytest.mark.parametrize(
+    "turning", [-math.inf, math.inf], ids=["channels", "pixels"]
+)  # in the lanes
+
+
+@TURNING
+@given(problem=problems())
+def test_any_geometry_and_layout(turning, problem):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(convolution, "TURNING", turning)
+        agree(*problem)
 
 
 # Many images, many channels, many pixels: several tasks, blocks of rows, bands of pixels, and parts of a sum.
@@ -69,7 +78,11 @@ LARGE = [
 
 @pytest.mark.parametrize("shape, kernel_shape, geometry", LARGE)
 @pytest.mark.parametrize("planes", [None, 1])
-def test_several_tasks_and_the_same_bits_for_any_threads(shape, kernel_shape, geometry, planes, monkeypatch):
+@TURNING
+def test_several_tasks_and_the_same_bits_for_any_threads(
+    shape, kernel_shape, geometry, planes, turning, monkeypatch
+):
+    monkeypatch.setattr(convolution, "TURNING", turning)
     if planes:  # bytes: an image at a time
         monkeypatch.setattr(convolution, "PLANES", planes)
     rng = np.random.default_rng(0)
@@ -96,7 +109,9 @@ def test_several_tasks_and_the_same_bits_for_any_threads(shape, kernel_shape, ge
         np.testing.assert_array_equal(one, other)
 
 
-def test_an_image_larger_than_any_kernel_reaches_and_no_pixels_at_all():
+@TURNING
+def test_an_image_larger_than_any_kernel_reaches_and_no_pixels_at_all(turning, monkeypatch):
+    monkeypatch.setattr(convolution, "TURNING", turning)
     geometry = Geometry((3, 3), (0, 0), (1, 1), 1)
     w, g = np.ones((2, 1, 1, 1)), np.ones((1, 2, 2, 2))
     image = convolution.convolve_image(g, w, geometry, (1, 1, 6, 6))
@@ -110,7 +125,9 @@ def test_an_image_larger_than_any_kernel_reaches_and_no_pixels_at_all():
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 @pytest.mark.parametrize("place", ["x", "w", "g"])
-def test_what_is_not_finite_shows_where_it_does_by_definition(bad, place):
+@TURNING
+def test_what_is_not_finite_shows_where_it_does_by_definition(bad, place, turning, monkeypatch):
+    monkeypatch.setattr(convolution, "TURNING", turning)
     rng, geometry = np.random.default_rng(0), Geometry((2, 1), (1, 1), (1, 1), 1)
     arrays = {"x": rng.standard_normal((2, 3, 6, 7)), "w": rng.standard_normal((4, 3, 3, 2))}
     arrays["g"] = rng.standard_normal(reference.convolve(*arrays.values(), geometry).shape)
@@ -127,6 +144,13 @@ def test_what_is_not_finite_shows_where_it_does_by_definition(bad, place):
             np.testing.assert_array_equal(np.isinf(mine), np.isinf(right))
 
 
+@pytest.mark.parametrize("channels, size, turned", [(64, 4, True), (16, 28, False), (20, 12, False)])
+def test_channels_are_in_the_lanes_where_more_of_them_are_kept(channels, size, turned):
+    geometry = Geometry((1, 1), (1, 1), (1, 1), 1)
+    field = convolution._field((size, size), (1, 1), convolution._offsets((3, 3), geometry))
+    assert convolution._turning_pays(field, (size, size), channels, 9 * 16, 4) == turned
+
+
 def test_it_leaves_to_the_reference_what_is_not_its_own():
     x, w, geometry = np.ones((1, 2, 4, 4)), np.ones((3, 2, 2, 2)), Geometry((1, 1), (0, 0), (1, 1), 1)
     for other in (x.astype(np.float32), x.astype(">f8"), x.astype(int)):
@@ -139,7 +163,8 @@ def test_it_leaves_to_the_reference_what_is_not_its_own():
 
 @pytest.mark.skipif(config.DISABLE_JIT, reason="views of memory do not grow")
 @pytest.mark.parametrize("stride", [1, 2])
-def test_it_writes_nowhere_else(stride, monkeypatch):
+@TURNING
+def test_it_writes_nowhere_else(stride, turning, monkeypatch):
     """Results lie in the middle of arrays, with numbers on both sides that must stay."""
     frames, numpy = [], convolution.np
 
@@ -155,10 +180,11 @@ def test_it_writes_nowhere_else(stride, monkeypatch):
     rng, geometry = np.random.default_rng(0), Geometry((stride,) * 2, (1, 1), (1, 1), 1)
     x, w = rng.standard_normal((3, 5, 9, 9)), rng.standard_normal((13, 5, 3, 3))
     g = reference.convolve(x, w, geometry)
+    monkeypatch.setattr(convolution, "TURNING", turning)
     agree(x, w, g, geometry)  # compiles
     monkeypatch.setattr(convolution, "np", Framed())
     agree(x, w, g, geometry)
-    assert len(frames) == 6
+    assert len(frames) == (8 if turning < 0 else 6)  # planes and results, and turned kernels
     for whole in frames:
         assert (whole[:100] == 7).all()
         assert (whole[-100:] == 7).all()

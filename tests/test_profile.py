@@ -532,7 +532,9 @@ def test_peaks_are_measured_for_long_enough_and_on_the_full_arrays(monkeypatch):
         profile(lambda: None, repeats=1)
     finally:
         _peaks.cache_clear()
-    assert asked == [((tg.kernels.most_threads(),), {"seconds": 0.15, "megabytes": 128})]
+    assert asked == [
+        ((tg.kernels.most_threads(),), {"seconds": 0.15, "megabytes": 128, "kinds": ("arithmetic", "triad")})
+    ]
 
 
 @pytest.mark.skipif(os.environ.get("NUMBA_DISABLE_JIT") == "1", reason="measures machine code")

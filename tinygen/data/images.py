@@ -64,7 +64,7 @@ def _check_size(size):
 
 def unit_interval(values):
     """Bytes as float32 in [0, 1], divided by 255."""
-    return values.astype(np.float32) / np.float32(255)
+    return np.divide(values, np.float32(255), dtype=np.float32)  # with no float copy in between
 
 
 def _checked(images, where):

@@ -56,17 +56,21 @@ def triad(b: ReadsRows[2], c: ReadsRows[2], s: Scalar, a: WritesRows[2]):
             a[i, j] = b[i, j] + s * c[i, j]
 
 
-def peaks(threads, seconds=1.0, megabytes=256):
-    """What one core and all threads reach, in about 6 x `seconds`.
+KINDS = "arithmetic", "read", "triad"
+
+
+def peaks(threads, seconds=1.0, megabytes=256, kinds=KINDS):
+    """What one core and all threads reach, in about 2 x `seconds` for each kind.
 
     Args:
         threads: how many the kernels may run on; only noted in the result.
         seconds: that each of the measurements takes; below 0.3 they are noise.
         megabytes: of the array that is read; those of the triad have half of it each. They take 1.5 times as
             much memory together.
+        kinds: which of KINDS are measured.
 
     Returns:
-        {"arithmetic": GFLOP/s, "read": GB/s, "triad": GB/s, "threads": threads}; each of the three is a dict
+        {"arithmetic": GFLOP/s, "read": GB/s, "triad": GB/s, "threads": threads}; each of the kinds is a dict
         of "one" core and "all" threads. "all" is at least "one": where threads only disturb each other, one
         core is what all of them can do.
 
@@ -81,18 +85,20 @@ def peaks(threads, seconds=1.0, megabytes=256):
     left = np.zeros((TASKS, ROWS, DEPTH), np.float32)
     right = np.zeros((TASKS, DEPTH, VECTORS * VECTOR_BYTES // 4), np.float32)
     out = np.zeros((TASKS, ROWS, right.shape[2]), np.float32)
-    flops = 2 * TIMES * left.size * right.shape[2]
+    calls = {  # how much each does or moves, and how
+        "arithmetic": (
+            2 * TIMES * left.size * right.shape[2],
+            lambda work: multiply_add(left, right, out, TIMES, work=work),
+        ),
+        "read": (x.nbytes, lambda work: read(x, sums, work=work)),
+        "triad": (3 * a.nbytes, lambda work: triad(b, c, 3.0, a, work=work)),
+    }
     found = {}
-    for who, work in [("one", 0), ("all", float("inf"))]:
-        found[who] = {
-            "arithmetic": flops
-            / _least(lambda w=work: multiply_add(left, right, out, TIMES, work=w), seconds),
-            "read": x.nbytes / _least(lambda w=work: read(x, sums, work=w), seconds),
-            "triad": 3 * a.nbytes / _least(lambda w=work: triad(b, c, 3.0, a, work=w), seconds),
-        }
-    best = {name: max(found["one"][name], found["all"][name]) for name in found["all"]}
-    both = {"one": found["one"], "all": best}
-    return {name: {who: both[who][name] / 1e9 for who in both} for name in best} | {"threads": threads}
+    for kind in kinds:
+        amount, call = calls[kind]
+        one, every = [amount / _least(lambda w=work: call(w), seconds) / 1e9 for work in (0, float("inf"))]
+        found[kind] = {"one": one, "all": max(one, every)}
+    return found | {"threads": threads}
 
 
 def _least(call, seconds):

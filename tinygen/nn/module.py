@@ -221,14 +221,11 @@ def _walk(value, path, seen):
         seen.add(id(value))
         yield path, value
         items = value.parts()
-    elif isinstance(value, (list, tuple)):
-        items = enumerate(value)
-    elif isinstance(value, dict):
-        items = value.items()
     else:
-        return
+        items = value.items() if isinstance(value, dict) else enumerate(value)
     for key, item in items:
-        yield from _walk(item, f"{path}.{key}" if path else str(key), seen)
+        if isinstance(item, (Parameter, Module, list, tuple, dict)):
+            yield from _walk(item, f"{path}.{key}" if path else str(key), seen)
 
 
 def _first_names(module):

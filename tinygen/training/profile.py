@@ -322,4 +322,4 @@ def _peaks():
     """The machine's peaks, measured once: machine.py imports Numba, so not before."""
     from ..kernels import machine, most_threads
 
-    return machine.peaks(most_threads(), seconds=0.15, megabytes=128)
+    return machine.peaks(most_threads(), seconds=0.15, megabytes=128, kinds=("arithmetic", "triad"))
