@@ -156,6 +156,20 @@ def test_normalise_equals_the_plain_one(name, dtype, rng, layout, weighted, bias
     assert_close(norms.normalise_backward(*given), reference.normalise_backward(*given), 200)
 
 
+@pytest.mark.parametrize("size", [(4, 3, 5, 7), (2, 6, 40), (8, 2, 1, 1), (1, 1, 1, 1)])
+@given(strategies.generators(), st.sampled_from(DTYPES), st.sampled_from(strategies.LAYOUTS))
+def test_moments_equal_the_plain_ones(size, rng, dtype, layout):
+    axes = (0, *range(2, len(size)))
+    x = strategies.frozen(strategies.relayout((rng.normal(size=size) + 3).astype(dtype), layout))
+    assert_close(norms.moments(x, axes), reference.moments(x, axes), 10)
+
+
+def test_moments_leave_to_the_reference_what_is_not_of_channels():
+    x = np.ones((4, 3, 5))
+    for other, axes in ((x, (0, 1)), (x[0], (0,)), (x[:0], (0, 2)), (x.astype(np.float16), (0, 2))):
+        assert norms.moments(other, axes) is NotImplemented
+
+
 @given(strategies.generators(), st.sampled_from(DTYPES), st.sampled_from(strategies.LAYOUTS), st.booleans())
 def test_rms_norm_equals_the_plain_one(rng, dtype, layout, weighted):
     x = strategies.relayout(rng.normal(size=(4, 30, 19)).astype(dtype), layout)
@@ -214,6 +228,7 @@ def test_any_number_of_threads_gives_the_same_bits():
             made = norms.normalise(z, weights, weights, *how, 1e-5)
             yield from made
             yield from norms.normalise_backward(z * z, z, weights, weights, *made[1:], *how)
+        yield from norms.moments(images, channels[0])
 
     found = []
     for count in range(1, min(3, kernels.most_threads()) + 1):

@@ -35,7 +35,7 @@ _COMPILED = {
         "optimizer": "adam sums_of_squares",
         "rows": "softmax softmax_backward log_softmax log_softmax_backward "
         "cross_entropy cross_entropy_backward bernoulli_log_prob bernoulli_log_prob_backward",
-        "norms": "normalise normalise_backward rms_norm rms_norm_backward",
+        "norms": "moments normalise normalise_backward rms_norm rms_norm_backward",
         "elementwise": "exp log erf tanh tanh_backward sigmoid sigmoid_backward softplus softplus_backward "
         "relu relu_backward leaky_relu leaky_relu_backward silu silu_backward gelu gelu_backward "
         "bce_with_logits bce_with_logits_backward dropout where",

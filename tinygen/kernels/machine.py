@@ -11,6 +11,7 @@ GB/s. Arrays must be larger than the last cache, or it is the cache that is meas
 """
 
 import time
+from functools import partial
 
 import numpy as np
 
@@ -96,7 +97,7 @@ def peaks(threads, seconds=1.0, megabytes=256, kinds=KINDS):
     found = {}
     for kind in kinds:
         amount, call = calls[kind]
-        one, every = [amount / _least(lambda w=work: call(w), seconds) / 1e9 for work in (0, float("inf"))]
+        one, every = [amount / _least(partial(call, work), seconds) / 1e9 for work in (0, float("inf"))]
         found[kind] = {"one": one, "all": max(one, every)}
     return found | {"threads": threads}
 

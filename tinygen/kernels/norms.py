@@ -33,6 +33,15 @@ BLOCKS = 16  # of rows, each with its own sums for the weights
 COLUMNS = 64  # of a task: 256 bytes of a row
 
 
+def moments(x, axes):
+    """As in reference.py, over all but the second of three axes or more."""
+    if not (suits(x) and x.size and x.ndim > 2 and axes == (0, *range(2, x.ndim))):
+        return NotImplemented
+    mean, variance = np.empty((2, x.shape[1]), x.dtype)
+    _moments(_planes(x), mean, variance, work=2 * x.size)
+    return mean, variance
+
+
 def normalise(x, weight, bias, axes, shape, eps):
     """As in reference.py, over the last axis or all but the second."""
     kind = _kind(x, axes, shape)
@@ -216,6 +225,24 @@ def _planes(x):
 
 
 @kernel
+def _moments(x: ReadsRows[2], mean: WritesRows[1], variance: WritesRows[1]):
+    for k in prange(len(mean)):
+        mean[k], variance[k] = channel_moments(x, k, len(mean))
+
+
+@inner(exact=True)
+def channel_moments(x, k, channels):
+    n = x.dtype.type(x.size // channels)
+    total = squares = x.dtype.type(0)
+    for i in range(k, len(x), channels):
+        total += row_sum(x, i)
+    c = total / n
+    for i in range(k, len(x), channels):
+        squares += row_squares(x, i, c)
+    return c, squares / n
+
+
+@kernel
 def _normalise_channels(
     x: ReadsRows[2],
     weight: ReadsRows[1],
@@ -231,14 +258,8 @@ def _normalise_channels(
 
 @inner(exact=True)
 def normalised_channel(x, k, channels, weight, bias, eps, out):
-    n = x.dtype.type(x.size // channels)
-    total = squares = x.dtype.type(0)
-    for i in range(k, len(x), channels):
-        total += row_sum(x, i)
-    c = total / n
-    for i in range(k, len(x), channels):
-        squares += row_squares(x, i, c)
-    s = x.dtype.type(1) / np.sqrt(squares / n + eps)
+    c, variance = channel_moments(x, k, channels)
+    s = x.dtype.type(1) / np.sqrt(variance + eps)
     for i in range(k, len(x), channels):
         for j in range(x.shape[1]):
             out[i, j] = (x[i, j] - c) * s * weight + bias

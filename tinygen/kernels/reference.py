@@ -10,7 +10,7 @@ from typing import NamedTuple
 from .. import arrays
 
 KERNELS = (
-    "matmul convolve convolve_image convolve_kernel normalise normalise_backward rms_norm rms_norm_backward "
+    "matmul convolve convolve_image convolve_kernel moments normalise normalise_backward rms_norm rms_norm_backward "
     "softmax softmax_backward log_softmax log_softmax_backward "
     "cross_entropy cross_entropy_backward bernoulli_log_prob bernoulli_log_prob_backward "
     "attention attention_backward "
@@ -102,6 +102,11 @@ def convolve_kernel(x, g, geometry, shape):
 
 
 # Normalisation
+
+
+def moments(x, axes):
+    """The mean and the biased variance of x over `axes`."""
+    return x.mean(axis=axes), x.var(axis=axes)
 
 
 def normalise(x, weight, bias, axes, shape, eps):

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..autograd import ops
 from ..autograd.ops.arithmetic import raw
+from ..autograd.ops.normalisation import batch_moments
 from .layers import check_sizes
 from .module import Module
 from .parameter import Parameter
@@ -119,9 +120,9 @@ class BatchNorm(Module):
                 f"BatchNorm: expected more than one element a channel to train on, got {tuple(batch.shape)}; "
                 "use a larger batch, or eval()"
             )
-        axes = (0, *range(2, batch.ndim))
-        self._move("running_mean", batch.mean(axis=axes))
-        self._move("running_var", batch.var(axis=axes) * (count / (count - 1)))
+        mean, variance = batch_moments(batch)
+        self._move("running_mean", mean)
+        self._move("running_var", variance * (count / (count - 1)))
 
     def _move(self, name, new):
         old = getattr(self, name)

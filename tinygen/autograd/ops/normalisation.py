@@ -62,6 +62,11 @@ batch_norm.domain("4 3, 3, 3", eps=(1e-5,))
 batch_norm.domain("3 2 2 2, 2, 2", eps=(1e-3,))
 
 
+def batch_moments(x):
+    """The mean and the biased variance of each channel, (C,) both, of an array x (B, C, ...); not recorded."""
+    return kernels.moments(x, (0, *range(2, x.ndim)))
+
+
 @composite
 def group_norm(x, weight=None, bias=None, *, groups, eps=1e-5):
     """Normalise each example's channels in `groups` groups (Wu & He 2018): x (B, C, ...), weight and bias
