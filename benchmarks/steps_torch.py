@@ -70,6 +70,77 @@ class VAE(nn.Module):
         return (reconstruction + kl) / len(x)
 
 
+def _norm_and(layer, channels, activation):
+    return [layer, nn.BatchNorm2d(channels), activation]
+
+
+class DCGAN(nn.Module):
+    """Images of 28 x 28. The layers stand in the order of ours, so that weights may be given one by one."""
+
+    def __init__(self, config):
+        super().__init__()
+        c, shape = config.channels, {"kernel_size": 5, "stride": 2, "padding": 2}
+        self.generator = nn.Sequential(
+            *[nn.Linear(config.latent, 4 * c * 16, bias=False), nn.Unflatten(1, (4 * c, 4, 4))],
+            *[nn.BatchNorm2d(4 * c), nn.ReLU()],
+            *_norm_and(nn.ConvTranspose2d(4 * c, 2 * c, bias=False, **shape), 2 * c, nn.ReLU()),
+            *_norm_and(nn.ConvTranspose2d(2 * c, c, bias=False, output_padding=1, **shape), c, nn.ReLU()),
+            *[nn.ConvTranspose2d(c, 1, output_padding=1, **shape), nn.Tanh()],
+        )
+        self.discriminator = nn.Sequential(
+            *[nn.Conv2d(1, c, **shape), nn.LeakyReLU(0.2)],
+            *_norm_and(nn.Conv2d(c, 2 * c, bias=False, **shape), 2 * c, nn.LeakyReLU(0.2)),
+            *_norm_and(nn.Conv2d(2 * c, 4 * c, bias=False, **shape), 4 * c, nn.LeakyReLU(0.2)),
+            *[nn.Flatten(), nn.Linear(4 * c * 16, 1)],
+        )
+
+
+class GANTrainer:
+    """A GAN of which each player takes a step; `compiled`: both networks by torch.compile."""
+
+    def __init__(self, case, *, compiled=False):
+        gan = DCGAN(case.config)
+        self.parameters = [*gan.generator.parameters(), *gan.discriminator.parameters()]
+        with torch.no_grad():
+            for parameter, x in zip(self.parameters, case.weights().values(), strict=True):
+                parameter.copy_(torch.from_numpy(x))
+        x, *self.noise = [torch.from_numpy(x) for x in case.inputs]
+        self.x, self.gan = 2 * x[:, None] - 1, gan
+        self.generator, self.discriminator = gan.generator, gan.discriminator
+        if compiled:
+            self.generator, self.discriminator = map(torch.compile, (gan.generator, gan.discriminator))
+        self.optimizers = [
+            torch.optim.Adam(player.parameters(), lr=LR, betas=BETAS, eps=EPS, fused=True)
+            for player in (gan.discriminator, gan.generator)
+        ]
+
+    def backward(self, turn):
+        self.optimizers[turn].zero_grad(set_to_none=True)
+        judged, ones = self.discriminator, torch.ones(len(self.x))
+        cross_entropy = F.binary_cross_entropy_with_logits
+        self.gan.discriminator.requires_grad_(not turn)  # in the generator's turn nobody needs its gradients
+        if turn:
+            loss = cross_entropy(judged(self.generator(self.noise[1]))[:, 0], ones)
+        else:
+            with torch.no_grad():
+                made = self.generator(self.noise[0])
+            loss = cross_entropy(judged(self.x)[:, 0], ones)
+            loss = loss + cross_entropy(judged(made)[:, 0], torch.zeros_like(ones))
+        loss.backward()
+        return loss.detach()
+
+    def gradients(self):
+        losses = torch.stack([self.backward(turn) for turn in (0, 1)])
+        return [losses, *[p.grad for p in self.parameters]]
+
+    def __call__(self):
+        losses = []
+        for turn, optimizer in enumerate(self.optimizers):
+            losses.append(self.backward(turn))
+            optimizer.step()
+        return torch.stack(losses)
+
+
 class Trainer:
     """A model that takes steps; `compiled`: by torch.compile, forward and backward."""
 

@@ -10,7 +10,8 @@ from typing import NamedTuple
 from .. import arrays
 
 KERNELS = (
-    "matmul convolve convolve_image convolve_kernel moments normalise normalise_backward rms_norm rms_norm_backward "
+    "matmul convolve convolve_image convolve_kernel "
+    "moments normalise normalise_backward rms_norm rms_norm_backward "
     "softmax softmax_backward log_softmax log_softmax_backward "
     "cross_entropy cross_entropy_backward bernoulli_log_prob bernoulli_log_prob_backward "
     "attention attention_backward "

@@ -63,7 +63,7 @@ batch_norm.domain("3 2 2 2, 2, 2", eps=(1e-3,))
 
 
 def batch_moments(x):
-    """The mean and the biased variance of each channel, (C,) both, of an array x (B, C, ...); not recorded."""
+    """The mean and the biased variance of each channel, (C,) both, of an array x (B, C, ...). No Tensor."""
     return kernels.moments(x, (0, *range(2, x.ndim)))
 
 
