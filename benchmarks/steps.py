@@ -30,6 +30,7 @@ from tinygen.optim import Adam, AdamW, clip_by_norm
 from .cases import Case, as_arrays
 
 LR, BETAS, EPS = 1e-3, (0.9, 0.99), 1e-8
+GAN_ADAM = {"lr": 2e-4, "betas": (0.5, 0.999), "eps": EPS}  # DCGAN's
 NANOGPT = GPTConfig(vocabulary=65, context=64, layers=4, heads=4, width=128, bias=False)
 LARGE = GPTConfig(vocabulary=65, context=256, layers=6, heads=6, width=384, bias=False)
 MNIST = VAEConfig(height=28, width=28, hidden=400, latent=20)
@@ -113,9 +114,8 @@ class GANTrainer:
     def __init__(self, case, dtype=np.float32):
         self.gan = case.model().astype(dtype)
         self.x, *self.noise = [x.astype(dtype) for x in case.inputs]
-        settings = {"lr": LR, "betas": BETAS, "eps": EPS}
         players = self.gan.discriminator, self.gan.generator
-        self.optimizers = [Adam(player.parameters(), **settings) for player in players]
+        self.optimizers = [Adam(player.parameters(), **GAN_ADAM) for player in players]
 
     def backward(self, turn):
         self.optimizers[turn].zero_grad()
@@ -197,4 +197,7 @@ def cases():
     inputs, shape = [rng.random((128, 28, 28), np.float32), noise], "VAE 784-400-20, 128"
     yield Step("training", shape, vae_work(MNIST, 128), TRAINERS, inputs, config=MNIST)
     inputs = [rng.random((64, 28, 28), np.float32), *rng.standard_normal((2, 64, 100), dtype=np.float32)]
-    yield Step("step", "DCGAN 28x28x32, 64", gan_work(DCGAN, 64), GAN_TRAINERS, inputs, config=DCGAN)
+    # Of 800,000 numbers some are so near the kink of leaky ReLU that rounding takes them across: then the
+    # gradients of the first layer, else equal to 1e-6, differ by 1e-3, and a game lets that grow.
+    settings = {"config": DCGAN, "tolerance": 5e-3}
+    yield Step("step", "DCGAN 28x28x32, 64", gan_work(DCGAN, 64), GAN_TRAINERS, inputs, **settings)

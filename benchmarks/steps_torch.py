@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from tinygen.models import GPTConfig
 
-from .steps import BETAS, EPS, LR
+from .steps import BETAS, EPS, GAN_ADAM, LR
 
 
 class Block(nn.Module):
@@ -110,7 +110,7 @@ class GANTrainer:
         if compiled:
             self.generator, self.discriminator = map(torch.compile, (gan.generator, gan.discriminator))
         self.optimizers = [
-            torch.optim.Adam(player.parameters(), lr=LR, betas=BETAS, eps=EPS, fused=True)
+            torch.optim.Adam(player.parameters(), fused=True, **GAN_ADAM)
             for player in (gan.discriminator, gan.generator)
         ]
 
