@@ -209,6 +209,21 @@ def mistaken(x: Reads[1], out: Writes[1]):
         out[i] = x[i].nonsense
 
 
+def test_an_import_that_fails_by_a_missing_attribute_is_told_and_not_passed_over(monkeypatch):
+    """As that of Numba does where a file of the user's hides one of Python's modules."""
+
+    def fail(name, package=None):
+        raise AttributeError("module 'opcode' has no attribute 'opmap'")
+
+    fresh = kernels._Numba()
+    monkeypatch.setitem(kernels._IMPLEMENTATIONS, "numba", fresh)
+    monkeypatch.setattr(kernels.importlib, "import_module", fail)
+    with pytest.raises(
+        ImportError, match=r"Numba cannot be imported: module 'opcode' has no .*; rename your file"
+    ):
+        kernels.softmax(np.ones((100, 100), np.float32), -1)
+
+
 def test_a_kernel_that_cannot_be_compiled_leaves_the_others_alone():
     x = np.ones(3)
     for work in (launching.NEVER, launching.ALWAYS, launching.NEVER):

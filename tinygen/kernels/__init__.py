@@ -49,7 +49,14 @@ class _Numba:
 
     def __getattr__(self, name):
         home = _COMPILED.get(name)
-        found = getattr(importlib.import_module(f".{home}", __package__) if home else reference, name)
+        try:
+            module = importlib.import_module(f".{home}", __package__) if home else reference
+        except AttributeError as error:  # whoever asks for an attribute would take it that there is none
+            raise ImportError(
+                f"tinygen: Numba cannot be imported: {error}; rename your file, if one is called as a module "
+                "of Python's or Numba's is"
+            ) from error
+        found = getattr(module, name)
         setattr(self, name, found)
         return found
 
