@@ -256,6 +256,21 @@ def test_what_is_evaluated_of_points(tmp_path):
     assert f"{expected.modes} of 8 modes by 2,500 samples" in task.remarks[0]
 
 
+def test_an_evaluation_judges_by_the_statistics_of_its_batches_and_moves_none():
+    task, _ = prepared(critic_norm="batch")
+    task.model.eval()
+    judge, before = task.model.discriminator, task.model.state_dict()
+    found = task.evaluate(generator(3))
+    assert not judge.training
+    after = task.model.state_dict()
+    assert any("running" in name for name in after)
+    assert all(np.array_equal(after[name], before[name]) for name in before)
+    judge.train()
+    count = min(JUDGED, len(task.test))
+    loss, _ = task.criticise((task.test[:count], task.test_given[:count]), generator(3))
+    assert found["discriminator_loss"] == pytest.approx(float(loss), abs=1e-6)
+
+
 def _after_losses(task):
     """The stream of `generator(3)` as an evaluation's losses leave it."""
     rng = generator(3)
