@@ -95,7 +95,9 @@ def convolve_image(g, w, geometry, shape):
     if turned := _turning_pays(field, max(places for _, places, _, _ in phases), few, length, w.itemsize):
         a = _turned(np.ascontiguousarray(w).reshape(groups, many, few, -1))
     else:
-        a = w.reshape(groups, many, few, -1).transpose(0, 2, 3, 1).reshape(groups, few, -1)
+        a = np.ascontiguousarray(w.reshape(groups, many, few, -1).transpose(0, 2, 3, 1)).reshape(
+            groups, few, -1
+        )
     sums = []
     for first, places, elements, offsets in phases:
         if offsets:
