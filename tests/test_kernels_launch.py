@@ -373,7 +373,12 @@ def test_every_kernel_runs_without_being_compiled():
             with tg.no_grad():
                 return [model.next_logits(np.full((1, 1), i), cache=cache).numpy() for i in range(4)]
 
-        for made in (trained, written):
+        def followed():
+            norm = tg.nn.BatchNorm(2).astype(np.float64)
+            norm(np.random.default_rng(0).normal(size=(3, 2, 4, 4)))
+            return norm.running_var
+
+        for made in (trained, written, followed):
             with kernels.use("reference"):
                 expected = made()
             with kernels.use("numba"):
