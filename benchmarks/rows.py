@@ -79,10 +79,8 @@ def cases():
     rng = np.random.default_rng(0)
     for kind in ("forward", "backward"):
         for name, shape, forward, backward in SHAPES:
-            inputs, moved = (
-                [rng.standard_normal(shape, np.float32)],
-                forward if kind == "forward" else backward,
-            )
+            inputs = [rng.standard_normal(shape, np.float32)]
+            moved = forward if kind == "forward" else backward
             if name.endswith("norm"):
                 channels = shape[1] if name == "batch_norm" else shape[-1]
                 inputs += [rng.standard_normal(channels, np.float32) for _ in ("weight", "bias")]

@@ -70,7 +70,7 @@ class VAE(nn.Module):
         return (reconstruction + kl) / len(x)
 
 
-def _norm_and(layer, channels, activation):
+def _normed(layer, channels, activation):
     return [layer, nn.BatchNorm2d(channels), activation]
 
 
@@ -81,17 +81,20 @@ class DCGAN(nn.Module):
         super().__init__()
         c, shape = config.channels, {"kernel_size": 5, "stride": 2, "padding": 2}
         self.generator = nn.Sequential(
-            *[nn.Linear(config.latent, 4 * c * 16, bias=False), nn.Unflatten(1, (4 * c, 4, 4))],
-            *[nn.BatchNorm2d(4 * c), nn.ReLU()],
-            *_norm_and(nn.ConvTranspose2d(4 * c, 2 * c, bias=False, **shape), 2 * c, nn.ReLU()),
-            *_norm_and(nn.ConvTranspose2d(2 * c, c, bias=False, output_padding=1, **shape), c, nn.ReLU()),
-            *[nn.ConvTranspose2d(c, 1, output_padding=1, **shape), nn.Tanh()],
+            nn.Linear(config.latent, 4 * c * 16, bias=False),
+            *_normed(nn.Unflatten(1, (4 * c, 4, 4)), 4 * c, nn.ReLU()),
+            *_normed(nn.ConvTranspose2d(4 * c, 2 * c, bias=False, **shape), 2 * c, nn.ReLU()),
+            *_normed(nn.ConvTranspose2d(2 * c, c, bias=False, output_padding=1, **shape), c, nn.ReLU()),
+            nn.ConvTranspose2d(c, 1, output_padding=1, **shape),
+            nn.Tanh(),
         )
         self.discriminator = nn.Sequential(
-            *[nn.Conv2d(1, c, **shape), nn.LeakyReLU(0.2)],
-            *_norm_and(nn.Conv2d(c, 2 * c, bias=False, **shape), 2 * c, nn.LeakyReLU(0.2)),
-            *_norm_and(nn.Conv2d(2 * c, 4 * c, bias=False, **shape), 4 * c, nn.LeakyReLU(0.2)),
-            *[nn.Flatten(), nn.Linear(4 * c * 16, 1)],
+            nn.Conv2d(1, c, **shape),
+            nn.LeakyReLU(0.2),
+            *_normed(nn.Conv2d(c, 2 * c, bias=False, **shape), 2 * c, nn.LeakyReLU(0.2)),
+            *_normed(nn.Conv2d(2 * c, 4 * c, bias=False, **shape), 4 * c, nn.LeakyReLU(0.2)),
+            nn.Flatten(),
+            nn.Linear(4 * c * 16, 1),
         )
 
 

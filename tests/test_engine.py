@@ -2,12 +2,12 @@
 
 import asyncio
 import contextlib
-import gc
 import threading
 import weakref
 
 import numpy as np
 import pytest
+from watched import collected
 
 import tinygen as tg
 from tinygen.autograd.engine import Leaf
@@ -79,18 +79,6 @@ def test_second_derivative_of_a_long_chain():
 
 
 # Nothing is left behind
-
-
-def collected(step):
-    """What the cycle collector finds after `step`, which reference counting should have freed already."""
-    step()  # caches fill the first time
-    gc.collect()
-    gc.disable()
-    try:
-        step()
-        return gc.collect()
-    finally:
-        gc.enable()
 
 
 def small_step(**options):

@@ -2,11 +2,9 @@
 test_gan_losses.py, test_gan_training.py.
 """
 
-import gc
-
 import numpy as np
 import pytest
-from watched import below
+from watched import below, collected
 
 import tinygen as tg
 from tinygen import nn
@@ -375,15 +373,7 @@ def test_a_step_leaves_no_reference_cycle():
         model.discriminator_loss(*inputs, **draws)[0].backward()
         model.generator_loss(*inputs[1:]).backward()
 
-    step()
-    gc.collect()
-    gc.disable()
-    try:
-        for _ in range(2):
-            step()
-        assert gc.collect() == 0
-    finally:
-        gc.enable()
+    assert collected(step, times=2) == 0
 
 
 @pytest.mark.parametrize("loss", LOSSES)

@@ -55,9 +55,7 @@ def agree(x, w, g, geometry):
 
 
 # What the lanes of the tile are:
-TURNING = pytest.mark.parametrize(
-    "turning", [-math.inf, math.inf], ids=["channels", "pixels"]
-)  # in the lanes
+TURNING = pytest.mark.parametrize("turning", [-math.inf, math.inf], ids=["channels", "pixels"])
 
 
 @TURNING

@@ -1,12 +1,12 @@
 """The VQ-VAE: its loss by hand and by PyTorch, its prior, what a step moves, and what a training tells."""
 
-import gc
 import itertools
 import math
 import warnings
 
 import numpy as np
 import pytest
+from watched import collected
 
 import tinygen as tg
 from tinygen.models import VQVAE, VQVAEConfig, perplexity
@@ -237,14 +237,7 @@ def test_a_float32_step_stays_in_float32_and_leaves_no_reference_cycle(digits):
     def step():
         take_step(task, optimizers, task.batch(0), config, 0, lr=1e-3)
 
-    step()  # what is made once (plans, moments) is made here
-    gc.collect()
-    gc.disable()
-    try:
-        step()
-        assert gc.collect() == 0
-    finally:
-        gc.enable()
+    assert collected(step) == 0
     assert {array.dtype.name for array in task.model.state_dict().values()} == {"float32"}
     assert {p.grad.dtype.name for p in task.model.parameters()} == {"float32"}
     assert task.model.loss(task.batch(0)[0]).loss.dtype == np.float32

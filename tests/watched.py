@@ -1,7 +1,9 @@
-"""What a computation leaves behind: the dtype of every array made from another, and the nodes of its graph.
+"""What a computation leaves behind: the dtype of every array made from another, its graph, its cycles.
 
 An array that is watched notes it: temporaries inside of operations included.
 """
+
+import gc
 
 import numpy as np
 
@@ -16,6 +18,19 @@ class Watched(np.ndarray):
 def watched(array):
     """The same numbers, watched."""
     return array.view(Watched)
+
+
+def collected(step, times=1):
+    """What the cycle collector finds after so many steps, and counting references should have freed."""
+    step()  # caches fill the first time
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(times):
+            step()
+        return gc.collect()
+    finally:
+        gc.enable()
 
 
 def below(node):
