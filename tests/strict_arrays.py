@@ -75,7 +75,8 @@ def _boxed(result):
 
 def _gives_way(other):
     """True when an operator leaves the work to the other operand, as for a tinygen Tensor."""
-    return not isinstance(other, StrictArray) and getattr(type(other), "__array_ufunc__", ...) is None
+    arrays_of_ours_or_numpy = (StrictArray, np.ndarray, np.generic)
+    return not isinstance(other, arrays_of_ours_or_numpy) and hasattr(type(other), "__array_ufunc__")
 
 
 class StrictArray:

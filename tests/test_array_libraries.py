@@ -2,7 +2,7 @@
 
 Every operation gives, on strict arrays, the bits that it gives on NumPy's: the value, the gradient by the
 fast rules, the gradient that records itself, and the second gradient. Nothing crosses between the libraries
-on the way.
+on the way. Models train as they do on NumPy's.
 """
 
 import numpy as np
@@ -13,6 +13,8 @@ from registry import OPERATIONS, as_leaves, call, short, tensors
 from strict_arrays import StrictArray, crossing, strict, to_strict
 
 import tinygen as tg
+from tinygen import optim
+from tinygen.models import GAN, GPT, VAE, GANConfig, GPTConfig, VAEConfig
 from tinygen.testing import strategies
 
 # Operations that must look at values, and how often in a call: cross_entropy refuses targets out of range,
@@ -184,6 +186,8 @@ def test_tensor_methods_stay_in_their_library():
             x[0],
             x.T,
             1.0 / x,
+            x * x.data,
+            x.data - x,
         ]
         rows = list(x)
     for value in (*staying, *rows):
@@ -196,6 +200,68 @@ def test_tensor_methods_stay_in_their_library():
         assert repr(x).startswith("tensor([[3., 1.],")
     with crossing(read=1):
         assert x[0, 1].item() == 1.0
+
+
+# Models
+
+
+KINDS = ["vae", "conv", "gan", "gpt"]
+
+
+def trained(kind, convert, steps=5):
+    """The losses of a few steps of a model in float64, of a GAN its critic's; and its weights after them."""
+    rng = np.random.default_rng(0)
+    if kind == "gpt":
+        model = GPT(GPTConfig(vocabulary=11, context=12, layers=2, heads=2, width=16), rng=rng)
+        batch = [convert(rng.integers(0, 11, (4, 12))) for _ in range(2)]
+    elif kind == "gan":
+        critic = {"loss": "wasserstein", "gradient_penalty": 10.0, "packing": 2}
+        model = GAN(GANConfig(height=8, width=8, latent=3, channels=4, **critic), rng=rng)
+        batch = [convert(rng.random((6, 8, 8))), convert(rng.standard_normal((6, 3)))]
+        t = convert(rng.random(3))
+    else:
+        network = {"network": "conv", "channels": 4} if kind == "conv" else {}
+        model = VAE(VAEConfig(height=8, width=8, hidden=16, latent=3, samples=2, **network), rng=rng)
+        batch = [convert(rng.random((6, 8, 8))), convert(rng.standard_normal((2, 6, 3)))]
+    model.astype(np.float64).convert(convert)
+    players = [(model, lambda: model.loss(*batch))]
+    if kind == "gan":
+        players = [
+            (model.discriminator, lambda: model.discriminator_loss(*batch, t=t)),
+            (model.generator, lambda: model.generator_loss(batch[1])),
+        ]
+    optimizers = [optim.AdamW(player.parameters(), lr=1e-2, weight_decay=0.1) for player, _ in players]
+    losses = []
+    for _ in range(steps):
+        for turn, (optimizer, (_, lowered)) in enumerate(zip(optimizers, players, strict=True)):
+            optimizer.zero_grad()
+            loss = lowered()
+            loss = loss[0] if isinstance(loss, tuple) else loss
+            loss.backward()
+            optim.clip_by_norm(optimizer.parameters, 1.0)
+            optimizer.step()
+            if turn == 0:
+                losses.append(float(loss.numpy()))
+    assert all(type(p.data) is type(batch[0]) for p in model.parameters())
+    return losses, model.state_dict()
+
+
+def check_training(kind, convert):
+    """Assert that a model trains in the library that `convert` moves arrays to as it does in NumPy."""
+    losses, weights = trained(kind, np.asarray)
+    got_losses, got_weights = trained(kind, convert)
+    assert losses[-1] < losses[0]
+    np.testing.assert_allclose(got_losses, losses, rtol=1e-8)
+    for name, expected in weights.items():
+        np.testing.assert_allclose(got_weights[name], expected, rtol=1e-6, atol=1e-8, err_msg=name)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_model_trains_on_strict_arrays(kind):
+    check_training(kind, strict.asarray)
+
+
+# What else meets arrays
 
 
 def test_anomaly_watches_strict_arrays():
