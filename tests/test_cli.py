@@ -168,7 +168,7 @@ def test_sample_needs_no_data(tmp_path, monkeypatch):
             ["train", "vae", "--evaluate-evry", "3"],
             "unknown option '--evaluate-evry'; did you mean --evaluate-every?",
         ),
-        (["train", "vae", "--weight-decay", "1"], "weight_decay: is not used by optimizer adam"),
+        (["train", "vae", "--weight-decay", "1"], "weight_decay: is not used by the optimizer adam"),
         (["evaluate"], "evaluate: expected a run folder, got none"),
         (
             ["evaluate", "nowhere", "--checkpoint", "bets"],
@@ -464,6 +464,16 @@ def test_a_length_of_the_user_stands_instead_of_the_recipes(tmp_path):
             **given,
         }
     assert session.prepared("vae", {})[1].epochs == 400
+
+
+@pytest.mark.parametrize("source", ["digits", "sprites"])
+def test_a_choice_of_the_user_drops_what_the_recipe_has_for_another(source):
+    task, *_ = session.prepared("gan", {"data": source, "network": "mlp"})
+    assert task.model.config.hidden == 400 and task.model.config.channels is None
+    _, config, *_ = session.prepared("gan", {"data": source, "optimizer": "sgd"})
+    assert config.beta1 is None and config.ema == 0.999
+    with pytest.raises(ValueError, match=r"beta1: is not used by the optimizer sgd; .* adam or adamw"):
+        session.prepared("gan", {"data": source, "optimizer": "sgd", "beta1": 0.5})
 
 
 def test_a_profiled_step_changes_no_weight():

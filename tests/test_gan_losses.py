@@ -12,7 +12,7 @@ import pytest
 import tinygen as tg
 from tinygen import nn
 from tinygen.models import GPTConfig
-from tinygen.models.gan_losses import LOSSES, OF_PROBABILITIES, gradient_penalty, r1
+from tinygen.models.gan_losses import LOSSES, OF_PROBABILITIES, UNDECIDED, gradient_penalty, r1
 from tinygen.models.transformer import Stack
 
 
@@ -219,22 +219,23 @@ def test_the_penalty_passes_a_transformer_with_the_fused_attention(settings):
 def field(name, *, gamma=0.0, gp=0.0):
     """(theta, psi) -> the direction in which the two players move, and its Jacobian at the equilibrium.
 
-    The generator makes the one point theta, data are the one point 0, and D(x) = psi x (section 2).
+    The generator makes the one point theta, data are the one point 0, and D(x) = psi x (section 2), counted
+    from where the loss is undecided: what else could D say of a point that is both?
     """
-    discriminator, deceiver = LOSSES[name]
+    (discriminator, deceiver), half = LOSSES[name], UNDECIDED.get(name, 0.0)
 
     def direction(at):
         def critics(psi):
             def critic(x):
-                return psi * x[:, 0]
+                return half + psi * x[:, 0]
 
             zero, fake = np.zeros((1, 1)), tg.reshape(tg.stop_gradient(at[0]), (1, 1))
-            loss = discriminator(psi * zero[:, 0], critic(fake))
+            loss = discriminator(critic(zero), critic(fake))
             loss = loss + gamma * r1(critic, zero) if gamma else loss
             return loss + gp * gradient_penalty(critic, zero, fake.data, np.full(1, 0.5)) if gp else loss
 
         def generators(theta):
-            return deceiver(tg.reshape(at[1] * theta, (1,)))
+            return deceiver(tg.reshape(half + at[1] * theta, (1,)))
 
         return -tg.stack([tg.grad(generators)(at[0]), tg.grad(critics)(at[1])])
 
@@ -242,29 +243,34 @@ def field(name, *, gamma=0.0, gp=0.0):
 
 
 def smooth_field(name, gamma):
-    """The same for the losses that are smooth at 0, as one function that can itself be differentiated."""
-    discriminator, deceiver = LOSSES[name]
+    """The same as one function that can itself be differentiated, as all losses can near the equilibrium."""
+    (discriminator, deceiver), half = LOSSES[name], UNDECIDED.get(name, 0.0)
 
     def direction(at):
         def critics(psi, theta):
-            nothing = tg.reshape(psi * 0.0, (1,))
-            return discriminator(nothing, tg.reshape(psi * theta, (1,))) + gamma * 0.5 * psi * psi
+            def critic(x):
+                return half + psi * x[:, 0]
+
+            zero = np.zeros((1, 1))
+            return discriminator(critic(zero), critic(tg.reshape(theta, (1, 1)))) + gamma * r1(critic, zero)
 
         def generators(theta, psi):
-            return deceiver(tg.reshape(psi * theta, (1,)))
+            return deceiver(tg.reshape(half + psi * theta, (1,)))
 
         return -tg.stack([tg.grad(generators)(at[0], at[1]), tg.grad(critics)(at[1], at[0])])
 
     return direction
 
 
-SLOPES = {"minimax": 0.5, "non-saturating": 0.5, "wasserstein": 1.0}  # f'(0) of the paper, eq. 3
+# f'(0) of the paper, eq. 3: what the logit of the one point weighs, where nothing is decided
+SLOPES = {"minimax": 0.5, "non-saturating": 0.5, "least-squares": 0.5, "hinge": 1.0, "wasserstein": 1.0}
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.3, 5.0])
 @pytest.mark.parametrize("name", SLOPES)
 def test_eigenvalues_at_the_equilibrium_are_those_of_the_paper(name, gamma):
-    """Lemma 2.3: +-f'(0) i without a penalty. Lemma 4.1, with R1: -g/2 +- sqrt(g^2/4 - f'(0)^2)."""
+    """Section 2: +-f'(0) i without a penalty. Section 3, with R1: -g/2 +- sqrt(g^2/4 - f'(0)^2)."""
+    assert set(SLOPES) == set(LOSSES)
     jacobian = tg.jacobian(smooth_field(name, gamma))(np.zeros(2)).numpy()
     found = np.sort_complex(np.linalg.eigvals(jacobian))
     root = np.sqrt(complex(gamma**2 / 4 - SLOPES[name] ** 2))

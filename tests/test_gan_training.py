@@ -324,7 +324,7 @@ def test_points_given_a_mode_are_asked_for_that_one(tmp_path):
 
 def fed(task, modes=8, share=0.9, accuracy=0.6):
     """Make a task see such figures."""
-    return task._watch({"discriminator_accuracy": accuracy, "modes": modes, "high_quality": share})
+    return task._watch({"diversity": 1.0, "modes": modes, "high_quality": share}, accuracy)
 
 
 def test_collapse_and_a_discriminator_that_wins_are_told_once_each_with_numbers_and_a_way_out():
@@ -351,15 +351,80 @@ def test_collapse_and_a_discriminator_that_wins_are_told_once_each_with_numbers_
             fed(task, modes=1, accuracy=1.0)
 
 
-def test_images_that_are_all_alike_are_told():
-    task, *_ = session.prepared("gan", IMAGES)
+def warned(task, message):
+    """The figures of the last of as many evaluations as it takes to be warned so."""
     task.model.eval()
-    last = task.model.generator.layers[-2]
-    last.weight.assign(np.zeros(last.weight.shape, np.float32))
-    with pytest.warns(UserWarning, match="modes have collapsed: samples vary 0% as much as the data; try"):
+    with pytest.warns(UserWarning, match=message):
         for _ in range(PATIENCE):
             found = task.evaluate(generator())
-    assert found["diversity"] == 0 and task.monitor is None and "the best are the last" in task.remarks[0]
+    return found
+
+
+def test_a_generator_of_two_images_and_no_others_is_told():
+    task, *_ = session.prepared("gan", IMAGES)
+    two = task.test[:2]
+    task.model.generate = lambda z, c: tg.tensor(two[np.arange(len(z)) % 2])
+    found = warned(task, r"collapsed: samples vary 0% as much as the data; try packing 4, minibatch_std, ")
+    assert found["diversity"] < 1e-3 and task.monitor is None and "the best are the last" in task.remarks[0]
+
+
+def test_the_data_themselves_are_as_diverse_as_the_data():
+    task, *_ = session.prepared("gan", IMAGES)
+    task.model.generate = lambda z, c: tg.tensor(task.train[: len(z)])
+    assert task.diversity(generator())["diversity"] == pytest.approx(1, abs=0.15)
+
+
+def test_a_generator_of_one_point_between_the_modes_is_told():
+    task, _ = prepared()
+    task.model.generate = lambda z, c: tg.tensor(np.full((len(z), 2), 0.4, np.float32))
+    found = warned(task, "modes have collapsed: samples vary 0% as much as the data; try packing 4")
+    assert found["modes"] == 0 and found["diversity"] < 1e-4
+
+
+def test_the_discriminator_is_judged_by_what_it_says_of_the_generator_that_it_plays():
+    task, config = prepared(ema=0.5)
+    heard = []
+    task._watch = lambda found, accuracy: heard.append(accuracy)
+    for right in ([1.0, 0.9], [0.3]):
+        task.right = list(right)
+        task.evaluate(generator())
+        assert heard.pop() == pytest.approx(np.mean(right)) and task.right == []
+    take_step(task, config.make_optimizers(task.players), task.batch(0), config, 0, lr=0.1)
+    assert len(task.right) == 1 and 0 <= float(task.right[0]) <= 1
+
+
+def test_the_ways_out_are_those_that_this_run_can_go():
+    for settings, name, ways in (
+        ({}, "discriminator", "r1 1, spectral_norm, label_smoothing 0.1, or a smaller critic_lr"),
+        ({"critic_norm": "batch", "loss": "hinge"}, "discriminator", "spectral_norm, or a smaller critic_lr"),
+        ({"r1": 1.0, "spectral_norm": True, "loss": "hinge"}, "discriminator", "a smaller critic_lr"),
+        ({"critic_norm": "batch", "packing": 2}, "collapse", "minibatch_std, or a smaller lr"),
+        (
+            {"packing": 2, "minibatch_std": True},
+            "collapse",
+            "loss wasserstein with gradient_penalty 10 and critic_updates 5, or a smaller lr",
+        ),
+    ):
+        task, _ = prepared(**settings)
+        bad = {"modes": 1} if name == "collapse" else {"accuracy": 1.0}
+        with pytest.warns(UserWarning, match=f"; try {ways}$"):
+            for _ in range(PATIENCE):
+                fed(task, **bad)
+
+
+def test_a_wasserstein_critic_without_bound_is_told():
+    with pytest.warns(UserWarning, match="nothing bounds the critic's slope, .*; add gradient_penalty 10"):
+        prepared(loss="wasserstein")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for bound in ({"gradient_penalty": 1.0}, {"spectral_norm": True}, {"r1": 1.0}):
+            prepared(loss="wasserstein", **bound)
+
+
+def test_a_single_test_image_is_too_few(tmp_path):
+    np.savez(tmp_path / "few.npz", images=generator().random((9, 8, 8)))
+    with pytest.raises(ValueError, match=r"data: expected at least 2 test examples, .* got 1; give"):
+        session.prepared("gan", {"data": str(tmp_path / "few.npz"), "batch": 4})
 
 
 # how modes are counted

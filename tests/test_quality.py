@@ -135,7 +135,8 @@ def test_the_first_time_it_says_what_it_does(quick, capfd):
 def test_the_settings_of_a_version_never_change():
     told = {}
     for source, settings in ClassifierTask.settings.items():
-        complete = session.complete({"data": source}, ClassifierTask.settings, {}, ClassifierTask.sources)
+        task = ClassifierTask
+        complete = session.complete({"data": source}, task.settings, {}, task.sources, ())
         model = from_settings(ClassifierTask.model_config, settings)
         told[source] = [vars(from_settings(TrainingConfig, complete)), vars(model)]
     found = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]

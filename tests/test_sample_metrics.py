@@ -131,6 +131,9 @@ def test_what_is_no_covariance_is_refused():
     for bad in ((np.zeros(3), np.eye(2)), (np.zeros(2), np.eye(3)), (np.zeros((1, 2)), np.eye(2))):
         with pytest.raises(ValueError, match=r"frechet_distance: expected means .*give two such pairs"):
             frechet_distance(good, bad)
+    for bad in ((np.full(2, np.nan), np.eye(2)), (np.zeros(2), np.diag([1.0, np.inf]))):
+        with pytest.raises(ValueError, match="frechet_distance: expected finite means and covariances, got"):
+            frechet_distance(good, bad)
 
 
 # KID

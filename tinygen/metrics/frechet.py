@@ -39,8 +39,8 @@ def frechet_distance(one, other):
         one, other: pairs of a mean (D,) and a covariance (D, D). A variance may be 0.
 
     Raises:
-        ValueError: shapes that do not fit, or a covariance that is not symmetric or has a negative variance
-            in some direction, by more than rounding.
+        ValueError: shapes that do not fit, numbers that are not finite, or a covariance that is not symmetric
+            or has a negative variance in some direction, by more than rounding.
     """
     pairs = [[np.asarray(part, np.float64) for part in pair] for pair in (one, other)]
     (mean, covariance), (mean_2, covariance_2) = pairs
@@ -49,6 +49,11 @@ def frechet_distance(one, other):
         raise ValueError(
             "frechet_distance: expected means (D,) and covariances (D, D), got "
             f"{mean.shape}, {covariance.shape} and {mean_2.shape}, {covariance_2.shape}; give two such pairs"
+        )
+    if not all(np.isfinite(part).all() for pair in pairs for part in pair):
+        raise ValueError(
+            "frechet_distance: expected finite means and covariances, got some that are not; look for what "
+            "overflowed in the features"
         )
     overlap = np.linalg.svd(_root(covariance) @ _root(covariance_2), compute_uv=False).sum()
     apart = np.square(mean - mean_2).sum()

@@ -1,7 +1,7 @@
 """Does a generator repeat its training images? By how much nearer samples are to those than to others.
 
     Theis, van den Oord & Bethge, A note on the evaluation of generative models (2016), arXiv 1511.01844,
-        section 3.2: why a nearest neighbour alone tells little
+        section 3.4: why a nearest neighbour alone tells little
     Meehan, Chaudhuri & Dasgupta, A non-parametric test to detect data-copying in generative models (2020),
         arXiv 2004.05675: comparing with data that were held out
 
@@ -32,6 +32,7 @@ class Memorisation:
 
     share      of samples with r at most as small as that of a few held-out images; the copies are in it
     expected   the share of held-out images: as many samples would be so near where nothing is copied
+    judged     how many held-out images that is a share of
     ratios     (N,) float64, r of each sample
     nearest    (N,) integers: its nearest training image
     distance   (N,) float64: how far that is, in units of ink: the root of the sum over squared pixels
@@ -39,14 +40,16 @@ class Memorisation:
 
     share: float
     expected: float
+    judged: int
     ratios: np.ndarray
     nearest: np.ndarray
     distance: np.ndarray
 
     @property
     def error(self):
-        """The standard error of the share where nothing is copied, by the number of samples alone."""
-        return float(np.sqrt(self.expected * (1 - self.expected) / len(self.ratios)))
+        """The standard error of the share where nothing is copied: of N samples, and of what is expected."""
+        p = self.expected
+        return float(np.sqrt(p * (1 - p) * (1 / len(self.ratios) + 1 / self.judged)))
 
     def most_alike(self, count):
         """The numbers of the samples that are most like copies, the most suspicious first: (count,)."""
@@ -69,6 +72,7 @@ def memorisation(samples, train, held_out, *, quantile=0.01, judged=2000, at_onc
     """
     sets = {"samples": samples, "train": train, "held_out": held_out}
     sets = {name: np.asarray(images) for name, images in sets.items()}
+    sets = {name: x if x.dtype.kind == "f" else x.astype(np.float32) for name, x in sets.items()}
     shapes = {name: images.shape for name, images in sets.items()}
     if len({shape[1:] for shape in shapes.values()}) > 1 or not all(map(len, sets.values())):
         told = ", ".join(f"{shape} {name}" for name, shape in shapes.items())
@@ -91,6 +95,7 @@ def memorisation(samples, train, held_out, *, quantile=0.01, judged=2000, at_onc
     return Memorisation(
         share=float((ratios <= near).mean()),
         expected=float((usual_ratios <= near).mean()),
+        judged=len(some),
         ratios=ratios,
         nearest=nearest,
         distance=distance,

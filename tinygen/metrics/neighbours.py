@@ -77,6 +77,12 @@ def neighbourhoods(real, fake, *, manifold=3, ball=5, at_once=AT_ONCE):
     )
 
 
+def spacing(x):
+    """The median distance of a row of x (N, D), N > 1, to its nearest other: 0 if most are there twice."""
+    (squares,) = _radii(x, (1,), AT_ONCE)
+    return float(np.sqrt(np.median(squares)))
+
+
 def blocks(x, y, at_once=AT_ONCE):
     """Squared distances of the rows of x (N, D) and y (M, D), some rows of x at a time.
 

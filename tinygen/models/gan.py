@@ -9,7 +9,7 @@ a switch of the configuration:
 
     packing                m examples are judged at once: Lin et al., PacGAN (2018), arXiv 1712.04086
     minibatch_std          the discriminator sees how much a batch varies: Karras et al. (2018)
-    spectral_norm          its layers stretch nothing: Miyato et al. (2018)
+    spectral_norm          its weights stretch nothing: Miyato et al. (2018)
     gradient_penalty, r1   its slope is held near 1: Gulrajani et al. (2017); near 0: Mescheder et al. (2018)
     label_smoothing        of real examples it is told 0.9, not 1: Salimans et al. (2016)
     label_noise            now and then it is told the opposite of what is so
@@ -27,6 +27,7 @@ Letters: B packs, m examples in a pack, N = B m examples, J numbers of noise, K 
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -76,21 +77,20 @@ class GANConfig:
     packing: int = option(1, "examples that the discriminator judges at once", at_least=1)
     label_smoothing: float = option(0.0, "what is missing to 1 for real examples", at_least=0, below=1)
     label_noise: float = option(
-        0.0, "share of what the discriminator judges of which it is told the opposite", at_least=0, below=1
+        0.0, "share of what the discriminator judges of which it is told the opposite", at_least=0, below=0.5
     )
     critic_updates: int = option(
         1, "of the discriminator in a step, each on a minibatch of its own", at_least=1
     )
     critic_lr: float | None = option(None, "learning rate of the discriminator, at its peak (lr)", above=0)
 
+    uses: ClassVar = {"network": SIZES}
+
     def __post_init__(self):
         check(self)
-        for network, usual in SIZES.items():
-            for name, value in usual.items():
-                if network != self.network and getattr(self, name) is not None:
-                    raise ValueError(f"{name}: is not used by the network {self.network}; leave it out")
-                if network == self.network and getattr(self, name) is None:
-                    object.__setattr__(self, name, value)
+        for name, value in SIZES[self.network].items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
         for name in ("label_smoothing", "label_noise"):
             if getattr(self, name) and self.loss not in OF_PROBABILITIES:
                 raise ValueError(

@@ -112,6 +112,10 @@ def r1(critic, real):
 
 
 def _slopes(critic, x):
-    """The gradient of each logit by its own example of x (B, ...), as rows (B, n), itself differentiable."""
+    """The gradient of each logit by its own example of x (B, ...), as rows (B, n), itself differentiable.
+
+    It is that of the sum of all logits. Where minibatch std lets examples meet, what an example does to the
+    others' logits is in it as well, as in the code of Karras et al. (2018).
+    """
     slopes = grad(lambda x: ops.sum(critic(x)))(x)
     return ops.reshape(slopes, (len(x), -1))

@@ -65,9 +65,9 @@ class MLPDiscriminator(nn.Module):
         inputs, layers = config.packing * (math.prod(config.shape) + config.conditions), []
         for _ in range(config.critic_layers):
             outputs = config.pieces * config.critic_hidden
-            layer, *norm = _normed(nn.Linear, inputs, outputs, norm=config.critic_norm, rng=rng)
+            layer, *its_norm = _normed(nn.Linear, inputs, outputs, norm=config.critic_norm, rng=rng)
             activation = nn.Maxout(config.pieces) if config.pieces > 1 else nn.LeakyReLU(0.2)
-            layers += [_bounded(layer, config, rng), *norm, activation]
+            layers += [_bounded(layer, config, rng), *its_norm, activation]
             inputs = config.critic_hidden
         if config.minibatch_std:
             layers.append(nn.MinibatchStd())
@@ -89,8 +89,8 @@ class ConvGenerator(nn.Module):
         sizes = halvings(config.shape)[::-1]
         widths = [config.channels << stage for stage in reversed(range(len(sizes) - 1))]
         inputs, outputs = config.latent + config.conditions, widths[0] * math.prod(sizes[0])
-        layers = [
-            nn.Linear(inputs, outputs, bias=config.generator_norm == "none", rng=rng, init=normal),
+        layers = [  # no bias before batch norm here either, as in the authors' code
+            nn.Linear(inputs, outputs, bias=config.generator_norm != "batch", rng=rng, init=normal),
             nn.Reshape(widths[0], *sizes[0]),
             *_norm(config.generator_norm, widths[0]),
             nn.ReLU(),
@@ -120,8 +120,8 @@ class ConvDiscriminator(nn.Module):
         layers = []
         for stage, (before, after) in enumerate(itertools.pairwise(widths)):
             norm = config.critic_norm if stage else "none"
-            layer, *norm = _normed(Down, before, after, norm=norm, rng=rng)
-            layers += [_bounded(layer, config, rng), *norm, nn.LeakyReLU(0.2)]
+            layer, *its_norm = _normed(Down, before, after, norm=norm, rng=rng)
+            layers += [_bounded(layer, config, rng), *its_norm, nn.LeakyReLU(0.2)]
         if config.minibatch_std:
             layers.append(nn.MinibatchStd())
         features = (widths[-1] + config.minibatch_std) * math.prod(sizes[-1])
@@ -143,8 +143,8 @@ def _norm(kind, channels):
 
 
 def _normed(layer, inputs, outputs, *, norm, rng):
-    """A layer and its norm, if any. Before a norm a bias would be taken off again, so there is none."""
-    return [layer(inputs, outputs, bias=norm == "none", rng=rng, init=normal), *_norm(norm, outputs)]
+    """A layer and its norm, if any. Before batch norm, which would take it off again, there is no bias."""
+    return [layer(inputs, outputs, bias=norm != "batch", rng=rng, init=normal), *_norm(norm, outputs)]
 
 
 def _bounded(layer, config, rng):

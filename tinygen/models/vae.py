@@ -27,6 +27,7 @@ Letters: B batch, H height, W width, J latent dimensions, K numbers that describ
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -68,11 +69,10 @@ class VAEConfig:
         0, "steps in which the KL term's weight rises from 0, against collapse", at_least=0
     )
 
+    uses: ClassVar = {"network": {"mlp": ("layers",), "conv": ("channels",)}}
+
     def __post_init__(self):
         check(self)
-        for name, network in (("layers", "mlp"), ("channels", "conv")):
-            if getattr(self, name) is not None and self.network != network:
-                raise ValueError(f"{name}: is not used by the network {self.network}; leave it out")
         for name, unused in (("beta", 1.0), ("independence", 0.0), ("free_bits", 0.0), ("kl_warmup", 0)):
             if self.samples > 1 and getattr(self, name) != unused:
                 raise ValueError(

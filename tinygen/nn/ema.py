@@ -1,7 +1,7 @@
 """EMA: a moving average of a module's parameters, which is often a better model than the last ones.
 
 Polyak & Juditsky, Acceleration of stochastic approximation by averaging (1992)
-Karras et al., Progressive growing of GANs (2018), section 3: with an exponential decay
+Karras et al., Progressive growing of GANs (2018), appendix A.1: with an exponential decay
 """
 
 import contextlib

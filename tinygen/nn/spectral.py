@@ -1,17 +1,18 @@
-"""Spectral normalisation: a layer that stretches no input by more than 1, by the largest singular value of W.
+"""Spectral normalisation: a layer whose weight, as a matrix, stretches no vector by more than 1.
 
     Miyato, Kataoka, Koyama & Yoshida, Spectral normalization for generative adversarial networks (2018),
     arXiv 1802.05957: section 2.1 and algorithm 1
 
-The singular value is found by power iteration, one a step: W changes little from step to step, so u, which is
-kept, stays near the singular vector. u and v count as constants: then sigma = u^T W v, and its derivative by
-W is u v^T, as in the paper.
+W is divided by its largest singular value, which is found by power iteration, one a call: W changes little
+from step to step, so u, which is kept, stays near the singular vector. u and v count as constants: then
+sigma = u^T W v, and its derivative by W is u v^T, as in the paper.
 
 Where the paper divides W, we divide the input: W x / sigma = W (x / sigma). So it works for any layer that is
 linear but for its bias, and the layer need not know of it.
 
 Left out: the exact norm of a convolution as an operator, which is not that of its weight as a matrix
-(out, in * height * width); the paper leaves it out too.
+(out, in * height * width), but at most sqrt(height * width) times it, as that many patches share a pixel; the
+paper leaves it out too. A weight of zeros has no direction: what comes out is not finite.
 """
 
 from .. import arrays

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 from ..configuration import check, option
 from ..optim import SGD, Adam, AdamW, inverse_sqrt, warmup_cosine
@@ -62,6 +63,11 @@ class TrainingConfig:
     )
     seed: int = option(0, "of the weights, the order of the data and all noise", at_least=0)
 
+    uses: ClassVar = {
+        "optimizer": {name: settings for name, (_, settings) in OPTIMIZERS.items()},
+        "schedule": SCHEDULES,
+    }
+
     def __post_init__(self):
         check(self)
         if self.steps is None and self.epochs is None and self.minutes is None:
@@ -72,13 +78,6 @@ class TrainingConfig:
             )
         if self.lr_end is not None and self.lr_end > self.lr:
             raise ValueError(f"lr_end: expected at most lr, {self.lr}, got {self.lr_end}; change one of them")
-        used = {*OPTIMIZERS[self.optimizer][1], *SCHEDULES[self.schedule]}
-        for name in ("beta1", "beta2", "momentum", "weight_decay", "lr_end"):
-            if getattr(self, name) is not None and name not in used:
-                raise ValueError(
-                    f"{name}: is not used by optimizer {self.optimizer} with schedule {self.schedule}; "
-                    "leave it out, or choose others"
-                )
 
     def make_optimizers(self, players):
         """The optimizer of each player, with its own settings.
@@ -86,8 +85,11 @@ class TrainingConfig:
         Raises:
             ValueError: as for the settings of a TrainingConfig.
         """
+        # An lr_end, which may be above the lr of one player, is the schedule's, and no optimizer's.
         return [
-            dataclasses.replace(self, **player.settings).make_optimizer(player.module.parameters())
+            dataclasses.replace(self, **{"lr_end": None, **player.settings}).make_optimizer(
+                player.module.parameters()
+            )
             for player in players
         ]
 

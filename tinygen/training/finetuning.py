@@ -68,7 +68,8 @@ def finetune(folder, given, *, out, name=None):
         choose("setting", setting, [name for name in known if name not in recipe.kept])
     more = recipe.lora if how.lora else {}
     usual = {source: {**settings, **more} for source, settings in recipe.finetuning.items()}
-    settings = complete(given, usual, {**recipe.finetuning_otherwise, **more}, recipe.sources)
+    otherwise = {**recipe.finetuning_otherwise, **more}
+    settings = complete(given, usual, otherwise, recipe.sources, kinds(recipe))
     settings |= {name: before["data"][name] for name in recipe.kept}
     config = from_settings(TrainingConfig, settings)
     arrays, data_info, files = recipe.load(config.data, settings, files_of(base, recipe))

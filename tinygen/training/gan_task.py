@@ -6,7 +6,8 @@ images take a classifier to be judged (`tinygen evaluate RUN --quality`), which 
 the last weights count as the best.
 
 Averages, where a run keeps any, are those of the generator alone. The running statistics of its batch norm
-stay those of its last weights, which are near enough.
+stay those of its last weights, which are near enough. Evaluations are of the averaged generator: their losses
+tell what the discriminator says of a generator that it has never met.
 """
 
 import warnings
@@ -19,6 +20,7 @@ from .. import data
 from ..autograd import no_grad
 from ..configuration import option
 from ..metrics.modes import mode_coverage
+from ..metrics.neighbours import spacing
 from ..models import GAN, GANConfig
 from ..models.gan_losses import OF_PROBABILITIES
 from . import conditions, gan_pictures, plots, vae_pictures
@@ -104,9 +106,18 @@ class GANTask:
             "modes": "found",
             "distance": "total variation",
             "kl": "nats",
-            "diversity": "spread, that of the data is 1",
+            "diversity": f"{'spread' if self.of_points else 'distance of two alike'}, that of the data is 1",
         }
         self.remarks, self.bad, self.warned = (), {}, set()
+        self.right = []  # the discriminator's accuracy, in each update since the last evaluation
+        if config.loss == "wasserstein" and not (
+            config.gradient_penalty or config.spectral_norm or config.r1
+        ):
+            warnings.warn(
+                "loss wasserstein: nothing bounds the critic's slope, so that its loss may fall without end; "
+                "add gradient_penalty 10, or spectral_norm",
+                stacklevel=2,
+            )
 
     @staticmethod
     def load(source, settings, files=None):
@@ -149,7 +160,8 @@ class GANTask:
         """Takes the data.
 
         Raises:
-            ValueError: fewer examples than a step needs, or a minibatch that cannot be cut into equal pieces.
+            ValueError: fewer examples than a step or an evaluation needs, or a minibatch that cannot be cut
+                into equal pieces.
         """
         own = self.model.config
         if config.batch % config.accumulate:
@@ -163,6 +175,11 @@ class GANTask:
                 f"batch: expected at most {len(arrays['train']) // (own.packing * own.critic_updates)}, as a "
                 f"step needs batch x packing x critic_updates of {len(arrays['train']):,} examples, got "
                 f"{config.batch}; choose a smaller one"
+            )
+        if len(arrays["test"]) < 2:
+            raise ValueError(
+                f"data: expected at least 2 test examples, whose distance tells how much they vary, got "
+                f"{len(arrays['test'])}; give more data"
             )
         self.train, self.test = arrays["train"], arrays["test"]
         self.test_given = conditions.rows(arrays.get("test_known"), self.given, len(self.test))
@@ -184,7 +201,9 @@ class GANTask:
         model, c = self.model, c if self.given else None
         z, draws = model.noise(len(x), rng=rng), model.draws(len(x) // model.config.packing, rng=rng)
         lap("(noise)")
-        return model.discriminator_loss(x, z, c, **draws)
+        loss, figures = model.discriminator_loss(x, z, c, **draws)
+        self.right.append(figures.get("accuracy", 0.0))
+        return loss, figures
 
     def deceive(self, batch, rng):
         """What the generator lowers. Of the batch it uses what is given of the examples, and their number."""
@@ -200,6 +219,7 @@ class GANTask:
         packing = self.model.config.packing
         count = min(JUDGED if self.of_points else IMAGES_JUDGED, len(self.test)) // packing * packing
         found, judge = {}, self.model.discriminator
+        right, self.right = self.right, []
         # Its batch norm judges by batches of one kind, as it learns: the running statistics are of both.
         mode = judge.training
         with judge.held():
@@ -210,7 +230,8 @@ class GANTask:
         (judge.train if mode else judge.eval)()
         found |= self.coverage(rng) if self.of_points else self.diversity(rng)
         found = finite(found, "in an evaluation")
-        self._watch(found)
+        self.right = []
+        self._watch(found, float(sum(right)) / len(right) if right else 0.0)
         return found
 
     def made(self, count, rng):
@@ -221,50 +242,71 @@ class GANTask:
 
     def coverage(self, rng):
         """Which modes the generated points find."""
-        found = mode_coverage(self.made(JUDGED, rng), self.means, self.std)
+        made = self.made(JUDGED, rng)
+        found = mode_coverage(made, self.means, self.std)
         self.remarks = (
             f"{found.modes} of {len(self.means)} modes by {JUDGED:,} samples; one within 3 standard "
             "deviations finds a mode, and is of high quality",
         )
         names = "modes", "high_quality", "kl", "distance"
-        return {name: getattr(found, name) for name in names}
+        spread = float(made.std(axis=0).mean() / self.test.std(axis=0).mean())
+        return {name: getattr(found, name) for name in names} | {"diversity": spread}
 
     def diversity(self, rng):
-        """How far apart images are: the standard deviation of a pixel, on average, over that of the data."""
+        """How far apart the most alike are, over that of the data: tells repetition, not a lost class."""
         self.remarks = (
             "no figure here tells how good images are, so the best are the last; --quality judges them",
         )
-        real, fake = self.test[:IMAGES_JUDGED], self.made(IMAGES_JUDGED, rng)
-        return {"diversity": float(fake.std(axis=0).mean() / real.std(axis=0).mean())}
+        count = min(IMAGES_JUDGED, len(self.test))
+        real, fake = self.test[:count], self.made(count, rng)
+        real, fake = (spacing(images.reshape(count, -1)) for images in (real, fake))
+        return {"diversity": fake / real if real else 1.0}
 
-    def _watch(self, found):
-        """Say, once each, when evaluation after evaluation shows that the game is lost."""
-        accuracy = found.get("discriminator_accuracy", 0.0)
+    def _watch(self, found, right):
+        """Say, once each, when evaluation after evaluation shows that the game is lost.
+
+        `right` is the discriminator's accuracy in training, against the generator that learns from it. Of a
+        Wasserstein critic it is 0: one that is always right is what that loss needs.
+        """
+        config, diversity = self.model.config, found["diversity"]
         self._warn(
             "discriminator",
-            accuracy > 0.99,
-            f"the discriminator is right about {accuracy:.1%} of examples, and the generator can learn "
-            "little from it; try r1 1, spectral_norm, label_smoothing 0.1, or a critic_lr below lr",
+            right > 0.99,
+            f"the discriminator is right about {right:.1%} of examples, and the generator can learn little "
+            "from it",
+            {
+                "r1 1": not config.r1 and config.critic_norm != "batch",
+                "spectral_norm": not config.spectral_norm,
+                "label_smoothing 0.1": not config.label_smoothing and config.loss in OF_PROBABILITIES,
+                "a smaller critic_lr": True,
+            },
         )
-        if self.of_points:
+        bad, told = diversity < 0.3, f"samples vary {diversity:.0%} as much as the data"
+        if self.of_points and found["high_quality"] > 0.5 and found["modes"] <= len(self.means) / 2:
             modes, share = found["modes"], found["high_quality"]
-            bad = share > 0.5 and modes <= len(self.means) / 2
-            told = f"{share:.0%} of samples are good, and at {modes} of {len(self.means)} modes"
-        else:
-            bad = found["diversity"] < 0.3
-            told = f"samples vary {found['diversity']:.0%} as much as the data"
+            bad, told = True, f"{share:.0%} of samples are good, and at {modes} of {len(self.means)} modes"
+        wasserstein = "loss wasserstein with gradient_penalty 10 and critic_updates 5"
         self._warn(
             "collapse",
             bad,
-            f"modes have collapsed: {told}; try packing 4, minibatch_std, or loss wasserstein with "
-            "gradient_penalty 10 and critic_updates 5",
+            f"modes have collapsed: {told}",
+            {
+                "packing 4": config.packing == 1,
+                "minibatch_std": not config.minibatch_std,
+                wasserstein: config.loss != "wasserstein" and config.critic_norm != "batch",
+                "a smaller lr": True,
+            },
         )
 
-    def _warn(self, name, bad, message):
+    def _warn(self, name, bad, message, ways):
+        """Warn of what is `bad` for the PATIENCE-th time, and name the ways out that this run can go."""
         self.bad[name] = self.bad.get(name, 0) + 1 if bad else 0
         if self.bad[name] >= PATIENCE and name not in self.warned:
             self.warned.add(name)
-            warnings.warn(message, stacklevel=2)
+            *ways, last = (way for way, open_to_it in ways.items() if open_to_it)
+            warnings.warn(
+                f"{message}; try {', '.join([*ways, 'or ' + last] if ways else [last])}", stacklevel=2
+            )
 
     def measure(self, rng):
         return self.evaluate(rng)

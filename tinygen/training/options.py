@@ -6,7 +6,8 @@ The fields are those of `configuration.option`.
 import argparse
 import dataclasses
 import difflib
-import typing
+
+from ..configuration import kind_of
 
 
 class Mistake(ValueError):
@@ -42,7 +43,7 @@ def parse(program, argv, configs, *, recipes=None, sources=(), without=(), opera
     for name, meaning in operands:
         parser.add_argument(name, nargs="*" if name.endswith("...") else "?", help=meaning)
     for field in known:
-        kind = next(k for k in (*typing.get_args(field.type), field.type) if k is not type(None))
+        kind = kind_of(field)
         choices = field.metadata.get("choices")
         text = field.metadata["help"] + (f": {', '.join(choices)}" if choices else "")
         text += f": {', '.join(sources)}, or a path" if field.name == "data" and sources else ""

@@ -6,6 +6,7 @@ from shlex import quote
 
 from .. import __version__
 from ..autograd import no_grad
+from ..configuration import unused
 from ..durable import write
 from ..nn import adapt, merge
 from . import plots
@@ -145,7 +146,7 @@ def prepared(model, given):
     known = [f.name for kind in configurations(recipe) for f in dataclasses.fields(kind)]
     for name in given:
         choose("setting", name, [name for name in known if name not in recipe.derived])
-    settings = complete(given, recipe.settings, recipe.by_path, recipe.sources)
+    settings = complete(given, recipe.settings, recipe.by_path, recipe.sources, configurations(recipe))
     config = from_settings(TrainingConfig, settings)
     arrays, data_info, files = recipe.load(config.data, settings)
     model_config = recipe.config_for(settings, data_info)
@@ -154,13 +155,16 @@ def prepared(model, given):
     return task, config, {**data_info, "sha256": digest(arrays)}, files
 
 
-def complete(given, usual, otherwise, sources):
+def complete(given, usual, otherwise, sources, kinds):
     """The settings `given`, and for the rest those that are usual for their data: a dict.
+
+    What is usual gives way to what is given: lengths to a length, and what a choice has no use for.
 
     Args:
         given: a dict of settings.
         usual, otherwise: for each data set its settings, the first for no `data`; and those for any other.
         sources: the names that data may have beside a path.
+        kinds: the dataclasses whose fields they are.
 
     Raises:
         Mistake: the data are neither.
@@ -173,6 +177,9 @@ def complete(given, usual, otherwise, sources):
     settings = dict(usual.get(source, otherwise))
     if any(given.get(name) is not None for name in LENGTHS):
         settings |= dict.fromkeys(LENGTHS)  # what the user says of the length is all there is
+    for kind in kinds:
+        for name, *_ in unused(kind, given):
+            settings.pop(name, None)
     return {**settings, **given, "data": source}
 
 
