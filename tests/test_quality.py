@@ -171,14 +171,14 @@ def test_there_is_no_judge_of_other_images(source):
 
 
 def judged(samples, train, test, seed=0):
-    found, remarks = quality.quality(samples, train, test, "digits", generator(seed))
+    found, remarks = quality.quality(samples, train, test, judge("digits", quiet=True), generator(seed))
     return figures(found), remarks
 
 
 def test_real_digits_are_good(digits):
     by, train, test = digits
     samples = train[:297]
-    found, remarks = quality.quality(samples, train[297:], test, "digits", generator())
+    found, remarks = quality.quality(samples, train[297:], test, by, generator())
     label = f"({by.name}, N 297)"
     names = ("FID", "KID", "KID error", "precision", "recall", "density", "coverage", "rarest label")
     assert list(found) == [*(f"{name} {label}" for name in names), "copies (pixels, N 297)"]
@@ -231,22 +231,22 @@ def test_copies_are_told_with_their_original(digits):
 
 
 def test_as_many_are_compared_as_there_are_of_each(digits):
-    _, train, test = digits
-    found, _ = quality.quality(train[:200], train[200:], test, "digits", generator())
+    by, train, test = digits
+    found, _ = quality.quality(train[:200], train[200:], test, by, generator())
     assert all("N 200)" in name for name in found)
-    once = quality.quality(train, train[:290], test, "digits", generator())[0]
+    once = quality.quality(train, train[:290], test, by, generator())[0]
     assert all("N 290)" in name for name in once)
-    assert once == quality.quality(train, train[:290], test, "digits", generator())[0]
+    assert once == quality.quality(train, train[:290], test, by, generator())[0]
 
 
 def test_too_few_or_other_images_are_refused(digits):
-    _, train, test = digits
+    by, train, test = digits
     with pytest.raises(ValueError, match="fid: expected at least 65 real rows, got 64; give more"):
-        quality.quality(train[:64], train, test, "digits", generator())
+        quality.quality(train[:64], train, test, by, generator())
     with pytest.raises(
         ValueError, match=r"Classifier: expected images of shape \(B, 8, 8\), got \(\d+, 9, 8\)"
     ):
-        quality.quality(np.zeros((100, 9, 8), np.float32), train, test, "digits", generator())
+        quality.quality(np.zeros((100, 9, 8), np.float32), train, test, by, generator())
 
 
 # in commands

@@ -392,14 +392,14 @@ def _gather(
     sw: Size,
 ):
     groups, length = len(a), len(steps)
-    bands, blocks, lanes = (down + band - 1) // band, (many + HEIGHT - 1) // HEIGHT, columns(a)
-    room = ((band - 1) * wide + across + lanes - 1) // lanes * lanes
+    bands, blocks, at_once = (down + band - 1) // band, (many + HEIGHT - 1) // HEIGHT, columns(a)
+    room = ((band - 1) * wide + across + at_once - 1) // at_once * at_once
     for task in prange(len(planes) * groups * bands * blocks):
         b, group = task // (groups * bands * blocks), task // (bands * blocks) % groups
         y0, m0 = task // blocks % bands * band, task % blocks * HEIGHT
         height, count = min(band, down - y0), min(HEIGHT, many - m0)
         c = np.empty((HEIGHT + ROWS) * room, a.dtype)
-        for p in range(0, (height - 1) * wide + across, lanes):
+        for p in range(0, (height - 1) * wide + across, at_once):
             here = at(planes[b, group], y0 * wide + p)
             strip(at(a[group], 0), rows[m0:], count, steps, here, starts, at(c, p), room, length, False)
         for m in range(count):
@@ -438,21 +438,22 @@ def _correlate(
     """
     parts, groups, tall, ld = sums.shape
     batch, _, many, pixels = g.shape
-    blocks, lanes, images = tall // HEIGHT, columns(g), len(steps) // pixels
-    starts = np.arange(len(steps)) * lanes
+    blocks, at_once, images = tall // HEIGHT, columns(g), len(steps) // pixels
+    starts = np.arange(len(steps)) * at_once
     for task in prange(parts * groups * blocks):
         part, group, first = task // (groups * blocks), task // blocks % groups, task % blocks * HEIGHT
         mine = np.empty(HEIGHT, np.int64)
         for k in range(HEIGHT):
             mine[k] = rows[min(first + k, len(rows) - 1)]
-        panel = np.empty(len(steps) * lanes, g.dtype)
+        panel = np.empty(len(steps) * at_once, g.dtype)
         start, stop = part * batch // parts, (part + 1) * batch // parts
         for b in range(start, stop, images):
             some = min(images, stop - b)
-            for m in range(0, many, lanes):
+            for m in range(0, many, at_once):
                 for image in range(some):
                     source = at(g[b + image, group], m * pixels)
-                    pack_b(source, 1, pixels, pixels, min(lanes, many - m), panel[image * pixels * lanes :])
+                    width = min(at_once, many - m)
+                    pack_b(source, 1, pixels, pixels, width, panel[image * pixels * at_once :])
                 target = at(sums[part, group], first * ld + m)
                 count = min(HEIGHT, len(rows) - first)
                 strip(

@@ -14,19 +14,18 @@ import numpy as np
 
 from .. import metrics
 from ..metrics.features import seen
-from .judges import judge
 
 MOST = 10_000  # samples; for twice as many, neighbours would take four times as long
 
 
-def quality(samples, train, test, source, rng):
+def quality(samples, train, test, by, rng):
     """Judge samples of images.
 
     Args:
         samples: float32 (.., H, W), ink in [0, 1], what a generator made.
         train: float32 (.., H, W), what it was trained on.
         test: float32 (.., H, W), images of the same kind that it has not seen.
-        source: the data set that they are of, "digits", "mnist" or "sprites".
+        by: the Judge of their data set, see judges.py.
         rng: the np.random.Generator that deals rows to KID's subsets, and picks training images.
 
     Returns:
@@ -35,10 +34,8 @@ def quality(samples, train, test, source, rng):
         remarks: lines that say more of them.
 
     Raises:
-        ValueError: a source without a judge, images of another size, or too few of them.
-        OSError, KeyboardInterrupt, MissingLibrary: as for `judge`.
+        ValueError: images of another size than the judge's, or too few of them.
     """
-    by = judge(source)
     count = min(len(samples), len(train), len(test), MOST)
     samples, label = samples[:count], f"({by.name}, N {count:,})"
     real, _ = seen(by.model, test[:count])

@@ -302,7 +302,8 @@ def evaluated(folder, which="last", source=None, options=None, *, judged=False):
 
     Raises:
         ValueError, FileNotFoundError: as for `trained`; or the data are not like those it was trained on.
-        ValueError, OSError, KeyboardInterrupt, MissingLibrary: as for `quality`, or it makes no images.
+        ValueError, OSError, KeyboardInterrupt, MissingLibrary: as for `quality` and `judge`; or it makes no
+            images.
     """
     run, task, saved = trained(folder, which)
     config = TrainingConfig(**saved["training"])
@@ -311,7 +312,9 @@ def evaluated(folder, which="last", source=None, options=None, *, judged=False):
             raise ValueError(
                 f"quality: is not used by a {saved['model']}, which makes no images; leave it out"
             )
-        judge(source or config.data)  # what is missing for it is told, or trained, before the longer part
+        by = judge(
+            source or config.data
+        )  # what is missing for it is told, or trained, before the longer part
     if source is None:
         add_data(run, task, config, saved["data"])
     else:
@@ -327,7 +330,7 @@ def evaluated(folder, which="last", source=None, options=None, *, judged=False):
     metrics = task.measure(rng) if options is None else task.measure(rng, options)
     if judged:
         made = task.made(min(len(task.test), MOST), rng)
-        figures, remarks = quality(made, task.train, task.test, source or config.data, rng)
+        figures, remarks = quality(made, task.train, task.test, by, rng)
         metrics, task.remarks = metrics | figures, (*task.remarks, *remarks)
     return metrics, task
 
