@@ -156,7 +156,7 @@ def test_normalise_equals_the_plain_one(name, dtype, rng, layout, weighted, bias
     assert_close(norms.normalise_backward(*given), reference.normalise_backward(*given), 200)
 
 
-@pytest.mark.parametrize("size", [(4, 3, 5, 7), (2, 6, 40), (8, 2, 1, 1), (1, 1, 1, 1)])
+@pytest.mark.parametrize("size", [(4, 3, 5, 7), (2, 6, 40), (8, 2, 1, 1), (1, 1, 1, 1), (30, 150), (1, 64)])
 @given(strategies.generators(), st.sampled_from(DTYPES), st.sampled_from(strategies.LAYOUTS))
 def test_moments_equal_the_plain_ones(size, rng, dtype, layout):
     axes = (0, *range(2, len(size)))
@@ -166,7 +166,13 @@ def test_moments_equal_the_plain_ones(size, rng, dtype, layout):
 
 def test_moments_leave_to_the_reference_what_is_not_of_channels():
     x = np.ones((4, 3, 5))
-    for other, axes in ((x, (0, 1)), (x[0], (0,)), (x[:0], (0, 2)), (x.astype(np.float16), (0, 2))):
+    for other, axes in (
+        (x, (0, 1)),
+        (x[0], (1,)),
+        (x[0, 0], (0,)),
+        (x[:0], (0, 2)),
+        (x.astype(np.float16), (0, 2)),
+    ):
         assert norms.moments(other, axes) is NotImplemented
 
 
@@ -229,6 +235,7 @@ def test_any_number_of_threads_gives_the_same_bits():
             yield from made
             yield from norms.normalise_backward(z * z, z, weights, weights, *made[1:], *how)
         yield from norms.moments(images, channels[0])
+        yield from norms.moments(x, (0,))
 
     found = []
     for count in range(1, min(3, kernels.most_threads()) + 1):
