@@ -324,7 +324,7 @@ def test_points_given_a_mode_are_asked_for_that_one(tmp_path):
 
 def fed(task, modes=8, share=0.9, accuracy=0.6):
     """Make a task see such figures."""
-    return task._watch({"diversity": 1.0, "modes": modes, "high_quality": share}, accuracy)
+    return task._watch({"spread": 1.0, "modes": modes, "high_quality": share}, accuracy)
 
 
 def test_collapse_and_a_discriminator_that_wins_are_told_once_each_with_numbers_and_a_way_out():
@@ -378,7 +378,7 @@ def test_a_generator_of_one_point_between_the_modes_is_told():
     task, _ = prepared()
     task.model.generate = lambda z, c: tg.tensor(np.full((len(z), 2), 0.4, np.float32))
     found = warned(task, "modes have collapsed: samples vary 0% as much as the data; try packing 4")
-    assert found["modes"] == 0 and found["diversity"] < 1e-4
+    assert found["modes"] == 0 and found["spread"] < 1e-4
 
 
 def test_the_discriminator_is_judged_by_what_it_says_of_the_generator_that_it_plays():

@@ -106,7 +106,8 @@ class GANTask:
             "modes": "found",
             "distance": "total variation",
             "kl": "nats",
-            "diversity": f"{'spread' if self.of_points else 'distance of two alike'}, that of the data is 1",
+            "spread": "that of the data is 1",
+            "diversity": "distance of two alike, that of the data is 1",
         }
         self.remarks, self.bad, self.warned = (), {}, set()
         self.right = []  # the discriminator's accuracy, in each update since the last evaluation
@@ -250,7 +251,7 @@ class GANTask:
         )
         names = "modes", "high_quality", "kl", "distance"
         spread = float(made.std(axis=0).mean() / self.test.std(axis=0).mean())
-        return {name: getattr(found, name) for name in names} | {"diversity": spread}
+        return {name: getattr(found, name) for name in names} | {"spread": spread}
 
     def diversity(self, rng):
         """How far apart the most alike are, over that of the data: tells repetition, not a lost class."""
@@ -268,7 +269,7 @@ class GANTask:
         `right` is the discriminator's accuracy in training, against the generator that learns from it. Of a
         Wasserstein critic it is 0: one that is always right is what that loss needs.
         """
-        config, diversity = self.model.config, found["diversity"]
+        config, variety = self.model.config, found["spread" if self.of_points else "diversity"]
         self._warn(
             "discriminator",
             right > 0.99,
@@ -281,7 +282,7 @@ class GANTask:
                 "a smaller critic_lr": True,
             },
         )
-        bad, told = diversity < 0.3, f"samples vary {diversity:.0%} as much as the data"
+        bad, told = variety < 0.3, f"samples vary {variety:.0%} as much as the data"
         if self.of_points and found["high_quality"] > 0.5 and found["modes"] <= len(self.means) / 2:
             modes, share = found["modes"], found["high_quality"]
             bad, told = True, f"{share:.0%} of samples are good, and at {modes} of {len(self.means)} modes"
