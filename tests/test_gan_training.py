@@ -412,6 +412,13 @@ def test_the_ways_out_are_those_that_this_run_can_go():
                 fed(task, **bad)
 
 
+def test_averages_are_those_of_the_generator(tmp_path):
+    begun = Session.begin("gan", {**POINTS, "ema": 0.5}, out=tmp_path)
+    begun.train()
+    kept = {name.removeprefix("ema.") for name in begun.run.load().arrays if name.startswith("ema.")}
+    assert kept == {f"generator.{name}" for name, _ in begun.task.model.generator.named_parameters()}
+
+
 def test_a_wasserstein_critic_without_bound_is_told():
     with pytest.warns(UserWarning, match="nothing bounds the critic's slope, .*; add gradient_penalty 10"):
         prepared(loss="wasserstein")
