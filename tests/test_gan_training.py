@@ -122,6 +122,11 @@ def test_a_player_has_settings_of_its_own_and_follows_the_same_schedule():
         config.make_optimizers([dataclasses.replace(task.players[0], settings={"rate": 1})])
 
 
+def test_a_schedule_may_end_above_the_rate_of_one_player():
+    task, config = prepared(lr=1e-3, schedule="cosine", lr_end=5e-4, critic_lr=2e-4)
+    assert [optimizer.lr for optimizer in config.make_optimizers(task.players)] == [2e-4, 1e-3]
+
+
 def test_averages_may_be_of_one_player_alone(tmp_path):
     class Averaged(Duel):
         def __init__(self, config):
