@@ -2,6 +2,8 @@
 test_gan_losses.py, test_gan_training.py.
 """
 
+import itertools
+
 import numpy as np
 import pytest
 from watched import below, collected
@@ -299,6 +301,20 @@ def test_dcgan_has_the_papers_norms_and_the_paper_s_initial_weights():
     for name, parameter in model.named_parameters():
         if parameter.ndim > 1 and parameter.size > 1000:
             assert float(parameter.numpy().std()) == pytest.approx(0.02, rel=0.05), name
+
+
+@pytest.mark.parametrize("network", [POINTS, IMAGES], ids=["points", "images"])
+@pytest.mark.parametrize("norm", ["none", "batch", "layer"])
+def test_a_layer_has_a_bias_unless_batch_norm_takes_it_off_again(network, norm):
+    model, *_ = made({**network, "generator_norm": norm, "critic_norm": norm})
+    without = 0
+    for module in (model.generator, model.discriminator):
+        layers = [part for part in module.layers if not isinstance(part, nn.Reshape)]
+        for layer, following in itertools.pairwise([*layers, None]):
+            if hasattr(layer, "bias") and not isinstance(layer, nn.BatchNorm | nn.GroupNorm):
+                assert (layer.bias is None) == isinstance(following, nn.BatchNorm)
+                without += layer.bias is None
+    assert bool(without) == (norm == "batch")
 
 
 def test_the_networks_for_points_are_pacgans():

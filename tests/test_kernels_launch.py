@@ -374,8 +374,9 @@ def test_every_kernel_runs_without_being_compiled():
                 return [model.next_logits(np.full((1, 1), i), cache=cache).numpy() for i in range(4)]
 
         def followed():
-            norm = tg.nn.BatchNorm(2).astype(np.float64)
-            norm(np.random.default_rng(0).normal(size=(3, 2, 4, 4)))
+            norm, rng = tg.nn.BatchNorm(2).astype(np.float64), np.random.default_rng(0)
+            for shape in ((3, 2, 4, 4), (3, 2)):
+                norm(rng.normal(size=shape))
             return norm.running_var
 
         for made in (trained, written, followed):
