@@ -43,8 +43,9 @@ def main(argv=None):
     for name in options.names:
         try:
             records = measured(name, effort, options.quick)
-        except (cases.Unequal, Failed) as error:
-            print(f"\n{name}: {error}", file=sys.stderr)
+        except (cases.Unequal, Failed, subprocess.CalledProcessError) as error:
+            # What a child said has been seen, unless it was captured.
+            print(f"\n{name}: {error}\n{getattr(error, 'stderr', None) or ''}".rstrip(), file=sys.stderr)
             failed = True
             continue
         if records:

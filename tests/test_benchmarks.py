@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import subprocess
 import sys
 
 import numpy as np
@@ -311,7 +312,7 @@ def test_bad_arguments_are_refused(arguments, message, capsys):
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("change, code", [("nothing", 0), ("slower", 1), ("unequal", 1)])
+@pytest.mark.parametrize("change, code", [("nothing", 0), ("slower", 1), ("unequal", 1), ("broken", 1)])
 def test_the_exit_code_tells(change, code, monkeypatch, tmp_path, capsys):
     """The whole program, with measurements that are planted."""
     old, new = tmp_path / "old.json", tmp_path / "new.json"
@@ -321,6 +322,9 @@ def test_the_exit_code_tells(change, code, monkeypatch, tmp_path, capsys):
     def measured(name, effort, quick):
         if change == "unequal":
             raise cases.Unequal("PyTorch: off")
+        if change == "broken":
+            child = [sys.executable, "-c", "raise SystemExit('no MNIST here')"]
+            subprocess.run(child, check=True, capture_output=True, text=True)
         return {"a": record(tinygen=noisy(2.0 if change == "slower" else 1.0), PyTorch=noisy(2.0, 1))}
 
     monkeypatch.setattr(measure, "limit_threads", lambda count: None)
@@ -330,6 +334,7 @@ def test_the_exit_code_tells(change, code, monkeypatch, tmp_path, capsys):
     out, err = capsys.readouterr()
     assert ("rows a: 1, was 0.5" in out.replace(" x PyTorch", "")) == (change == "slower")
     assert ("PyTorch: off" in err) == (change == "unequal")
+    assert ("no MNIST here" in err) == (change == "broken")
     assert set(json.loads(new.read_text())) == {"environment", "peaks", "families"}
 
 

@@ -53,7 +53,6 @@ OUTSIDE = {
     "matplotlib": ("tinygen.training",),
     "safetensors": ("tinygen.training",),
     "tqdm": ("tinygen.training",),
-    "mpi4py": ("tinygen.training",),
 }
 DISTRIBUTIONS = {
     "sklearn": "scikit-learn",
@@ -246,7 +245,9 @@ def test_every_file_beside_the_package_says_what_it_is(folder):
     assert [str(path) for path in files if not ast.get_docstring(ast.parse(path.read_text()))] == []
 
 
-@pytest.mark.parametrize("statement", ["import tinygen", "import tinygen as tg; tg.nn, tg.optim, tg.models"])
+@pytest.mark.parametrize(
+    "statement", ["import tinygen", "import tinygen as tg; tg.nn, tg.optim, tg.models, tg.metrics"]
+)
 def test_importing_brings_in_nothing_heavy(statement):
     heavy = (
         "numba",

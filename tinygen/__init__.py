@@ -16,7 +16,7 @@ from .autograd.ops import *  # noqa: F403
 
 __version__ = "0.1.0"
 
-_LAZY = ("data", "models", "nn", "optim", "testing", "training")  # imported when first asked for
+_LAZY = ("data", "metrics", "models", "nn", "optim", "testing", "training")  # imported when first asked for
 
 
 def __getattr__(name):
