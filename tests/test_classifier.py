@@ -237,6 +237,16 @@ def test_several_factors_are_learnt_at_once_and_told_one_by_one(tmp_path):
     assert (tmp_path / "000001.png").stat().st_size > 1000
 
 
+def test_accuracy_is_the_share_over_all_factors():
+    task = ClassifierTask(
+        Classifier(ClassifierConfig(height=4, width=4, classes=(2, 3)), rng=generator()), ["up", "left"]
+    )
+    guesses = np.eye(2)[[0, 1, 0, 0]], np.eye(3)[[2, 1, 0, 0]]
+    task.model.loss = lambda images, known: (0.0, [tg.tensor(logits) for logits in guesses])
+    known = np.array([[0, 2], [1, 1], [0, 1], [1, 2]])  # 3 of 4, and 2 of 4, are guessed
+    assert task.loss((None, known), generator())[1]["accuracy"] == 5 / 8
+
+
 def test_mistakes_are_counted_by_pairs():
     known, taken = np.array([0, 1, 1, 1, 2, 2, 0, 0]), np.array([0, 2, 2, 0, 1, 2, 1, 0])
     told = "digit: 5 of 8 wrong; most often 1 taken for 2 (2), 0 taken for 1 (1), 1 taken for 0 (1)"

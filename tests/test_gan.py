@@ -11,7 +11,7 @@ from watched import below, collected
 import tinygen as tg
 from tinygen import nn
 from tinygen.models import GAN, GANConfig
-from tinygen.models.gan_losses import LOSSES
+from tinygen.models.gan_losses import LOSSES, OF_PROBABILITIES, gradient_penalty, r1
 from tinygen.optim import Adam
 
 POINTS = {"height": None, "width": 2, "latent": 2, "network": "mlp"}
@@ -220,20 +220,58 @@ def test_noise_is_an_argument_so_that_a_loss_is_a_function():
 # the switches
 
 
-def test_penalties_are_added_with_their_weights():
-    settings = {**POINTS, "loss": "wasserstein"}
-    model, inputs, _ = made(settings)
-    plain = float(model.discriminator_loss(*inputs)[0].numpy())
-    t = generator(3).random(12, dtype=np.float32)
-    for extra in ({"gradient_penalty": 10.0}, {"r1": 4.0}, {"gradient_penalty": 2.0, "r1": 0.5}):
-        model, inputs, _ = made({**settings, **extra})
-        total, figures = model.discriminator_loss(*inputs, t=t)
-        expected = plain
-        for name, weight in extra.items():
-            expected += weight * float(figures["penalty" if name == "gradient_penalty" else name].numpy())
-        assert float(total.numpy()) == pytest.approx(expected, rel=1e-5)
-        total.backward()
-        assert all(p.grad is None for p in model.generator.parameters())
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("network", [POINTS, IMAGES], ids=["points", "images"])
+def test_losses_and_figures_are_those_of_what_is_judged(network, loss):
+    """Each pack beside its own labels, and penalties where they belong, with their weights."""
+    settings = {"loss": loss, "packing": 3, "conditions": 4, "gradient_penalty": 2.0, "r1": 0.5}
+    model, (x, z, c), draws = made({**network, **settings})
+    for parameter in model.parameters():  # small weights would hide which label is beside which example
+        if parameter.ndim > 1:
+            parameter.assign(parameter.numpy() * 10)
+
+    def judge(packs):
+        return model.discriminator(packs, model.packs(c))
+
+    with model.generator.held():
+        real, fake = model.packs(model.signal(x)), model.packs(model.generator(z, c).numpy())
+    said = {"real": judge(real).numpy(), "fake": judge(fake).numpy()}
+    penalties = gradient_penalty(judge, real, fake, draws["t"]).item(), r1(judge, real).item()
+    of_discriminator, of_generator = LOSSES[loss]
+    total, figures = model.discriminator_loss(x, z, c, **draws)
+    expected = float(of_discriminator(**said)) + 2 * penalties[0] + 0.5 * penalties[1]
+    assert float(total.numpy()) == pytest.approx(expected, rel=1e-4)
+    deceiving = float(of_generator(said["fake"]))
+    assert float(model.generator_loss(z, c).numpy()) == pytest.approx(deceiving, rel=1e-4)
+    assert (figures["penalty"].item(), figures["r1"].item()) == pytest.approx(penalties, rel=1e-4)
+    for name, logits in said.items():
+        mean = (1 / (1 + np.exp(-logits)) if loss in OF_PROBABILITIES else logits).mean()
+        assert figures[name] == pytest.approx(mean, rel=1e-4)
+    assert ("accuracy" in figures) == (loss != "wasserstein")
+
+
+def test_accuracy_counts_what_is_right_on_both_sides():
+    real, fake = np.float32([1.0, 0.6, -1.0, 0.2]), np.float32([-1.0, -0.5, -0.2, 0.7])
+    for loss, right in (("minimax", 3 + 3), ("hinge", 3 + 3), ("least-squares", 2 + 3)):
+        model = GAN(GANConfig(**POINTS, loss=loss), rng=generator())
+        assert model.figures(real, fake)["accuracy"] == right / 8
+
+
+def test_what_is_drawn_has_the_distribution_that_it_should():
+    model = GAN(GANConfig(**POINTS, gradient_penalty=1.0, label_noise=0.2), rng=generator())
+    draws = model.draws(20_000, rng=generator())
+    np.testing.assert_allclose(draws["flips"].mean(axis=1), 0.2, atol=0.01)
+    deciles = np.linspace(0.1, 0.9, 9)
+    np.testing.assert_allclose(np.quantile(draws["t"], deciles), deciles, atol=0.015)
+    z = model.noise(50_000, rng=generator())
+    assert abs(z.mean()) < 0.01 and z.std() == pytest.approx(1, abs=0.01)
+    assert (abs(z) > 2).mean() == pytest.approx(0.0455, abs=0.003)
+
+
+def test_ink_comes_out_as_it_goes_in():
+    model, (x, z, _), _ = made(IMAGES)
+    model.generator = lambda z, c: tg.tensor(model.signal(x))
+    np.testing.assert_allclose(model.generate(z).numpy(), x, atol=1e-6)
 
 
 def test_labels_are_smoothed_for_real_examples_alone_and_swapped_where_flips_say():
@@ -317,6 +355,28 @@ def test_a_layer_has_a_bias_unless_batch_norm_takes_it_off_again(network, norm):
     assert bool(without) == (norm == "batch")
 
 
+def test_images_end_in_a_tanh_and_points_do_not():
+    for settings, bounded in ((POINTS, False), ({**POINTS, "height": 4}, True), (IMAGES, True)):
+        model, (_, z, _), _ = made(settings)
+        for parameter in model.generator.parameters():
+            parameter.assign(parameter.numpy() * 50)
+        assert (abs(model.generator(z).numpy()).max() <= 1) == bounded
+
+
+@pytest.mark.parametrize("network", [POINTS, IMAGES], ids=["points", "images"])
+def test_a_layer_norm_is_over_all_of_an_example(network):
+    model, *_ = made({**network, "generator_norm": "layer", "critic_norm": "layer"})
+    norms = [part for _, part in model.named_modules() if isinstance(part, nn.GroupNorm)]
+    assert norms and all(norm.groups == 1 for norm in norms)
+
+
+def test_a_maxout_of_one_piece_is_a_leaky_relu_of_dcgans_slope():
+    model, *_ = made({**POINTS, "pieces": 1})
+    leaky = [part for _, part in model.discriminator.named_modules() if isinstance(part, nn.LeakyReLU)]
+    assert len(leaky) == 2
+    np.testing.assert_allclose(leaky[0](np.float32([-1, 1])), [-0.2, 1], rtol=1e-6)
+
+
 def test_the_networks_for_points_are_pacgans():
     model = GAN(GANConfig(height=None, width=2, latent=2, network="mlp", packing=4), rng=generator())
     shapes = [p.shape for p in model.discriminator.parameters()]
@@ -352,9 +412,31 @@ def test_wrong_shapes_are_errors_that_say_what_was_expected():
         ValueError, match=r"GAN: expected examples of shape \(N, 12, 8\), got \(12, 96\); resh"
     ):
         model.discriminator_loss(x.reshape(12, -1), z)
-    model, (x, z, _), _ = made({**POINTS, "gradient_penalty": 1.0})
-    with pytest.raises(ValueError, match=r"expected a t for the gradient penalty, got none; use GAN\.draws"):
-        model.discriminator_loss(x, z)
+    with pytest.raises(ValueError, match=r"expected noise for as many fakes as examples, 12, got 4; draw"):
+        model.discriminator_loss(x, z[:4])
+    t, flips = np.zeros(12, np.float32), np.zeros((2, 12), np.float32)
+    for settings, draws, message in (
+        ({"gradient_penalty": 1.0}, {}, r"expected t of shape \(12,\), got none; take it from GAN\.draws"),
+        ({"gradient_penalty": 1.0}, {"t": t[:1]}, r"expected t of shape \(12,\), got \(1,\)"),
+        ({"r1": 1.0}, {"t": t}, r"expected no t, got \(12,\)"),
+        ({"label_noise": 0.1}, {}, r"expected flips of shape \(2, 12\), got none"),
+        ({"label_noise": 0.1}, {"flips": flips[:, :1]}, r"expected flips of shape \(2, 12\), got \(2, 1\)"),
+        ({"loss": "hinge"}, {"flips": flips}, r"expected no flips, got \(2, 12\)"),
+    ):
+        model, (x, z, _), _ = made({**POINTS, **settings})
+        with pytest.raises(ValueError, match=rf"GAN\.discriminator_loss: {message}"):
+            model.discriminator_loss(x, z, **draws)
+    model, (x, z, c), _ = made({**POINTS, "conditions": 4})
+    for use, name in (
+        (lambda c: model.discriminator_loss(x, z, c), "discriminator_loss"),
+        (lambda c: model.generator_loss(z, c), "generator_loss"),
+        (lambda c: model.generate(z, c), "generate"),
+    ):
+        for bad, got in ((None, "None"), (c[:, :3], r"\(12, 3\)"), (c[:5], r"\(5, 4\)")):
+            with pytest.raises(
+                ValueError, match=rf"GAN\.{name}: expected rows of shape \(12, 4\) as condition, got {got}"
+            ):
+                use(bad)
 
 
 # a step

@@ -75,6 +75,30 @@ def test_each_update_has_a_minibatch_and_noise_of_its_own():
     assert len(drawn) == 3 * (1 + len(layers)) and len(layers) == 2
 
 
+def test_every_update_moves_its_player():
+    config = TrainingConfig(steps=1, batch=2)
+    task, moved = Busy(config), []
+
+    class Counted:
+        """An optimizer that notes whose it is at each step."""
+
+        def __init__(self, name, optimizer):
+            self.name, self.optimizer = name, optimizer
+
+        def __getattr__(self, name):
+            return getattr(self.optimizer, name)
+
+        def step(self):
+            moved.append(self.name)
+            self.optimizer.step()
+
+    names = [player.name for player in task.players]
+    optimizers = [Counted(*pair) for pair in zip(names, config.make_optimizers(task.players))]
+    take_step(task, optimizers, task.batch(0), config, 0, lr=1e-3)
+    assert moved == ["critic"] * 3 + ["generator"]
+    assert [player.updates for player in prepared(critic_updates=3)[0].players] == [3, 1]
+
+
 def test_metrics_of_a_step_are_means_over_its_updates():
     config = TrainingConfig(steps=1, batch=2)
     task, losses = Busy(config), []
@@ -217,6 +241,11 @@ def test_pieces_of_a_minibatch_give_the_gradient_of_the_whole():
             {"batch": 30_000, "packing": 4},
             "batch: expected at most 25000, as a step needs .* 100,000 .* got 30000",
         ),
+        (
+            {"accumulate": 10, "packing": 2, "critic_norm": "batch"},
+            "batch: expected at least 2 in each of 10 pieces, as batch norm needs, got 10; choose a larger",
+        ),
+        ({"batch": 1}, "batch: expected at least 2 in each of 1 pieces, as batch norm needs, got 1; choose"),
         ({"condition": "colour"}, "unknown condition 'colour'; there is: label"),
         ({"classes": 3}, "unknown setting 'classes'"),
         ({"network": "dcgan"}, "hidden: is not used by the network dcgan"),
@@ -244,6 +273,42 @@ def test_data_of_another_kind_are_refused(tmp_path):
         session.evaluated(tmp_path / "images", source=str(other))
 
 
+@pytest.mark.parametrize("settings", [{"packing": 2}, {"critic_norm": "batch"}, {"generator_norm": "none"}])
+def test_a_piece_of_one_pack_will_do_where_no_norm_needs_more(settings):
+    accumulate = 1 if "critic_norm" in settings else 10
+    task, config = prepared(**settings, accumulate=accumulate)
+    take_step(task, config.make_optimizers(task.players), task.batch(0), config, 0, lr=1e-3)
+    assert all(p.grad is not None for player in task.players for p in player.module.parameters())
+
+
+def test_what_is_known_of_an_example_stays_beside_it():
+    task, _ = prepared(condition="label")
+    for x, c in (task.batch(0), (task.test, task.test_given)):
+        distances = np.square(x[:, None] - task.means).sum(axis=-1)
+        assert np.array_equal(c.argmax(axis=1), distances.argmin(axis=1))
+    told = []
+    task.model.generate = lambda z, c: (told.append(c), tg.tensor(np.zeros((len(z), 2), np.float32)))[1]
+    task.made(len(task.test) + 7, generator())
+    assert np.array_equal(np.concatenate(told), np.concatenate([task.test_given, task.test_given[:7]]))
+
+
+def test_the_loss_gets_all_that_the_model_draws():
+    task, _ = prepared(label_noise=0.4, gradient_penalty=1.0)
+    lower, drawn = task.model.discriminator_loss, []
+    task.model.discriminator_loss = lambda *given, **draws: (drawn.append(draws), lower(*given, **draws))[1]
+    task.criticise(task.batch(0), generator())
+    assert {name: array.shape for name, array in drawn[0].items()} == {"t": (10,), "flips": (2, 10)}
+
+
+@pytest.mark.parametrize("count, losses", [(2500, True), (6, True), (5, False)])
+def test_an_evaluation_cuts_no_pack_and_tells_losses_of_two_at_least(count, losses):
+    task, _ = prepared(packing=3, critic_norm="batch")
+    task.test, task.test_given = task.test[:count], task.test_given[:count]
+    task.model.eval()
+    found = task.evaluate(generator())
+    assert ("discriminator_loss" in found) == ("generator_loss" in found) == losses and "modes" in found
+
+
 def test_what_is_evaluated_of_points(tmp_path):
     begun = Session.begin("gan", {**POINTS, "r1": 0.5}, out=tmp_path)
     begun.train()
@@ -257,7 +322,8 @@ def test_what_is_evaluated_of_points(tmp_path):
     points = task.model.generate(task.model.noise(JUDGED, rng=_after_losses(task))).numpy()
     expected = mode_coverage(points, *data.MIXTURES["ring"])
     assert [found[name] for name in ("modes", "kl")] == pytest.approx([expected.modes, expected.kl])
-    assert task.monitor == "distance" and begun.run.load().state["best"]["distance"] <= 1
+    best = min(row["test_distance"] for row in begun.run.metrics())
+    assert task.monitor == "distance" and begun.run.load().state["best"]["distance"] == pytest.approx(best)
     assert f"{expected.modes} of 8 modes by 2,500 samples" in task.remarks[0]
 
 
@@ -298,9 +364,11 @@ def test_a_run_leaves_pictures_and_an_animation_of_them(tmp_path, data_set):
     )
     with (
         Image.open(begun.run.path("animation.png")) as moving,
+        Image.open(begun.run.path("samples") / pictures[0]) as first,
         Image.open(begun.run.path("samples.png")) as still,
     ):
         assert moving.n_frames >= 2 and moving.size == still.size
+        assert np.array_equal(np.asarray(moving.convert("RGB")), np.asarray(first.convert("RGB")))
         moving.seek(moving.n_frames - 1)
         assert np.array_equal(np.asarray(moving.convert("RGB")), np.asarray(still.convert("RGB")))
     assert b"What it made, in time" in begun.run.path("report.html").read_bytes()
@@ -324,6 +392,14 @@ def test_points_given_a_mode_are_asked_for_that_one(tmp_path):
     assert np.bincount(asked[1].argmax(axis=1)).tolist() == [2] * 8
 
 
+def test_images_given_a_label_are_asked_for_that_one_and_as_many_as_told(tmp_path):
+    task, *_ = session.prepared("gan", {**IMAGES, "condition": "label"})
+    asked = []
+    task.model.generate = lambda z, c: (asked.append(c), tg.tensor(np.zeros((len(z), 8, 8), np.float32)))[1]
+    task.sample(tmp_path / "sevens", task.sampling(given="7", count=3), rng=generator())
+    assert [len(c) for c in asked] == [3] and (asked[0].argmax(axis=1) == 7).all()
+
+
 # warnings
 
 
@@ -342,11 +418,13 @@ def test_collapse_and_a_discriminator_that_wins_are_told_once_each_with_numbers_
         for _ in range(PATIENCE - 1):
             fed(task, modes=3, accuracy=0.999)
         fed(task, modes=2, share=0.1)  # scattered: not learnt yet, not collapsed
+        for _ in range(PATIENCE):
+            fed(task, modes=5)  # more than half are no collapse
     with pytest.warns(
-        UserWarning, match=r"modes have collapsed: 90% of samples are good, and at 3 of 8 modes"
+        UserWarning, match=r"modes have collapsed: 90% of samples are good, and at 4 of 8 modes"
     ):
         for _ in range(PATIENCE):
-            fed(task, modes=3)
+            fed(task, modes=4)
     with pytest.warns(UserWarning, match=r"the discriminator is right about 99.9% of examples, .*; try r1 1"):
         for _ in range(PATIENCE):
             fed(task, accuracy=0.999)
@@ -457,6 +535,8 @@ def test_coverage_by_hand():
     for bad in (np.zeros((0, 2)), np.zeros((3, 3)), np.zeros(2)):
         with pytest.raises(ValueError, match=r"mode_coverage: expected points \(N, 2\), at least one, got"):
             mode_coverage(bad, means, std)
+    with pytest.raises(ValueError, match="mode_coverage: expected finite points, got NaN or infinity; look"):
+        mode_coverage([[0, np.nan]], means, std)
 
 
 @pytest.mark.parametrize("name", data.MIXTURES)

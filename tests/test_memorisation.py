@@ -128,6 +128,16 @@ def test_what_cannot_be_compared_is_refused():
     ):
         with pytest.raises(ValueError, match=r"memorisation: expected images of one size .*; give such"):
             memorisation(*sets)
+    for place, name in enumerate(("samples", "train", "held_out")):
+        sets = [TRAIN.copy(), TRAIN.copy(), HELD_OUT.copy()]
+        sets[place][3, 4, 5] = np.nan
+        with pytest.raises(ValueError, match=f"finite images, got NaN or infinity among {name}; look for"):
+            memorisation(*sets)
+    bytes_ = (255 * TRAIN).astype(np.uint8)  # beside fractions even a copy would be far away
+    with pytest.raises(
+        ValueError, match=r"of one scale, got float\d+ samples, uint8 train, .*; divide bytes"
+    ):
+        memorisation(TRAIN, bytes_, HELD_OUT)
     with pytest.raises(ValueError, match=r"at least 2 held-out images, .* got 1 to judge 2000; give more"):
         memorisation(TRAIN, TRAIN, HELD_OUT[:1])
     with pytest.raises(ValueError, match="to judge 1 or more by the others, got 300 to judge 0"):

@@ -10,7 +10,7 @@ import pytest
 from test_loop import KillAt, Killed
 
 import tinygen as tg
-from tinygen import data
+from tinygen import data, metrics
 from tinygen.cli import main
 from tinygen.metrics.features import seen
 from tinygen.training import Session, judges, quality, session
@@ -199,6 +199,32 @@ def test_samples_are_compared_with_the_test_images_and_so_are_training_images(di
     assert found["FID"] < 1e-9 and found["precision"] == found["recall"] == found["coverage"] == 1
     best = re.search(r"FID (\S+), KID", remarks[1])
     assert 0.2 < float(best.group(1)) < 2  # of training images, and not 0 as of these samples
+
+
+def test_each_figure_has_the_name_of_what_it_is():
+    real, fake = generator().standard_normal((2, 200, 6))
+    found, distance = quality._compared(real, 0.5 * fake + 0.3, generator(1))
+    near = metrics.neighbourhoods(real, 0.5 * fake + 0.3)
+    told = {name: getattr(near, name) for name in ("precision", "recall", "density", "coverage")}
+    assert len(set(told.values())) == 4
+    told |= {"FID": metrics.fid(real, 0.5 * fake + 0.3), "KID": distance.value, "KID error": distance.error}
+    assert found == told
+
+
+def test_the_unit_of_features_is_that_of_the_test_images(digits, monkeypatch):
+    """So samples without any have about as many as their FID, whatever the size of the features."""
+    by, train, test = digits
+    number = 12
+
+    def planted(model, images):
+        rows = 3 * generator(len(images)).standard_normal((len(images), number)) + 5
+        return rows * images.any(), seen(model, images)[1]
+
+    samples = np.zeros_like(test)
+    monkeypatch.setattr(quality, "seen", planted)
+    found, remarks = quality.quality(samples, train, test, by, generator())
+    assert figures(found)["FID"] == pytest.approx(number, rel=0.01)
+    assert "KID from" in remarks[1] and remarks[1].split("KID ")[-1] not in remarks[0]
 
 
 def test_each_failure_shows_in_its_own_figures(digits):

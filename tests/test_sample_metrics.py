@@ -123,6 +123,11 @@ def test_rows_may_be_float32_and_in_any_order():
     assert fid(real[::-1], fake) == pytest.approx(fid(real.astype(np.float64), fake), rel=1e-12)
 
 
+def test_one_row_has_no_covariance():
+    with pytest.raises(ValueError, match="gaussian_of: expected at least 2 rows, got 1; one has no cov"):
+        gaussian_of(normal(1))
+
+
 def test_what_is_no_covariance_is_refused():
     good = np.zeros(2), np.eye(2)
     for bad in ([[1, 0.5], [0.2, 1]], [[1, 2], [2, 1]]):
@@ -225,6 +230,11 @@ def test_rotating_changes_nothing_but_shifting_and_scaling_do():
     assert kid(real @ turn, fake @ turn, rng=generator()).value == pytest.approx(before.value, rel=1e-9)
     assert kid(real + 0.5, fake + 0.5, rng=generator()).value > 1.3 * before.value
     assert kid(real * 2, fake * 2, rng=generator()).value > 4 * before.value
+
+
+def test_t_is_students():
+    stats = pytest.importorskip("scipy.stats")
+    assert pytest.approx(stats.t.ppf(0.975, SUBSETS - 1), abs=5e-4) == T
 
 
 def test_who_deals_the_rows_is_told():
@@ -350,6 +360,19 @@ def test_blocks_are_the_squared_distances_and_never_larger_than_told():
         np.testing.assert_allclose(seen, expected, rtol=1e-12)
     same = np.concatenate([squares for _, squares in blocks(x * 1e3, x * 1e3)])
     assert same.min() >= 0
+
+
+def test_3_neighbours_and_5_are_those_of_the_papers():
+    real, fake = normal(200), normal(200, seed=1) + 0.4
+    usual = neighbourhoods(real, fake)
+    assert usual == neighbourhoods(real, fake, manifold=3, ball=5)
+    assert usual.precision != neighbourhoods(real, fake, manifold=4).precision
+    assert usual.density != neighbourhoods(real, fake, ball=4).density
+    for ks in ({"manifold": 0}, {"ball": 0}):
+        with pytest.raises(
+            ValueError, match=r"expected manifold and ball of at least 1, got .*; 3 and 5 are"
+        ):
+            neighbourhoods(real, fake, **ks)
 
 
 # what all of them refuse

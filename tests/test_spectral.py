@@ -71,6 +71,13 @@ def test_u_moves_in_training_alone_and_is_saved():
     assert np.array_equal(other.eval()(x).numpy(), normed.eval()(x).numpy())
 
 
+def test_in_evaluation_the_weight_is_divided_by_its_stretch_along_u():
+    normed = nn.SpectralNorm(nn.Linear(4, 3, bias=False, rng=generator()), rng=generator(1)).eval()
+    w = normed.layer.weight.numpy()
+    stretched = normed(np.eye(4, dtype=np.float32)).numpy()
+    np.testing.assert_allclose(stretched, w.T / np.linalg.norm(w.T @ normed.u), rtol=1e-5)
+
+
 def test_the_gradient_of_sigma_is_u_v_transposed():
     normed = nn.SpectralNorm(nn.Linear(4, 3, rng=generator()), rng=generator(1), iterations=300)
     normed.sigma().backward()

@@ -26,7 +26,13 @@ from .feature_sets import feature_sets
 
 
 def gaussian_of(features):
-    """The mean (D,) and the unbiased covariance (D, D) of features (N, D), float64; N at least 2."""
+    """The mean (D,) and the unbiased covariance (D, D) of features (N, D), float64.
+
+    Raises:
+        ValueError: N is below 2.
+    """
+    if len(features) < 2:
+        raise ValueError(f"gaussian_of: expected at least 2 rows, got {len(features)}; one has no covariance")
     mean = features.mean(axis=0, dtype=np.float64)
     centred = features - mean
     return mean, centred.T @ centred / (len(features) - 1)

@@ -68,11 +68,22 @@ def memorisation(samples, train, held_out, *, quantile=0.01, judged=2000, at_onc
         at_once: distances that are in memory at once.
 
     Raises:
-        ValueError: other shapes, no images, or a quantile out of its range.
+        ValueError: other shapes, no images, numbers that are not finite, integers in one set beside fractions
+            in another, or a quantile out of its range.
     """
     sets = {"samples": samples, "train": train, "held_out": held_out}
     sets = {name: np.asarray(images) for name, images in sets.items()}
-    sets = {name: x if x.dtype.kind == "f" else x.astype(np.float32) for name, x in sets.items()}
+    whole = {name: x.dtype.kind != "f" for name, x in sets.items()}
+    if len(set(whole.values())) > 1:
+        told = ", ".join(f"{x.dtype} {name}" for name, x in sets.items())
+        raise ValueError(f"memorisation: expected images of one scale, got {told}; divide bytes by 255")
+    sets = {name: x.astype(np.float32) if whole[name] else x for name, x in sets.items()}
+    for name, x in sets.items():
+        if not np.isfinite(x).all():
+            raise ValueError(
+                f"memorisation: expected finite images, got NaN or infinity among {name}; look for what made "
+                "them"
+            )
     shapes = {name: images.shape for name, images in sets.items()}
     if len({shape[1:] for shape in shapes.values()}) > 1 or not all(map(len, sets.values())):
         told = ", ".join(f"{shape} {name}" for name, shape in shapes.items())

@@ -41,13 +41,17 @@ def mode_coverage(points, means, std, *, within=3.0):
         within: how many of those away from its mode a sample is still of high quality.
 
     Raises:
-        ValueError: no points, or points and means of different D.
+        ValueError: no points, points and means of different D, or coordinates that are not finite.
     """
     points, means = np.asarray(points, np.float64), np.asarray(means, np.float64)
     if points.ndim != 2 or not len(points) or points.shape[1:] != means.shape[1:]:
         raise ValueError(
             f"mode_coverage: expected points (N, {means.shape[1]}), at least one, got {points.shape}; "
             "give as many coordinates as the means have"
+        )
+    if not np.isfinite(points).all():
+        raise ValueError(
+            "mode_coverage: expected finite points, got NaN or infinity; look for what overflowed in them"
         )
     distances = np.sqrt(((points[:, None] - means) ** 2).sum(axis=-1))  # (N, K)
     nearest, count, even = distances.argmin(axis=1), len(means), 1 / len(means)

@@ -53,8 +53,13 @@ def neighbourhoods(real, fake, *, manifold=3, ball=5, at_once=AT_ONCE):
             depends on it.
 
     Raises:
-        ValueError: no more rows than the larger k, other shapes, or numbers that are not finite.
+        ValueError: a k below 1, no more rows than the larger k, other shapes, or numbers that are not finite.
     """
+    if min(manifold, ball) < 1:
+        raise ValueError(
+            f"neighbourhoods: expected manifold and ball of at least 1, got {manifold} and {ball}; 3 and 5 "
+            "are usual"
+        )
     real, fake = feature_sets("neighbourhoods", real, fake, least=max(manifold, ball) + 1)
     centre = real.mean(axis=0)  # distances come out of products, and those of small numbers lose less
     real, fake = real - centre, fake - centre

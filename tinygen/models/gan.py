@@ -37,6 +37,7 @@ from ..autograd.ops.arithmetic import raw
 from ..configuration import check, option
 from .gan_losses import LOSSES, OF_PROBABILITIES, UNDECIDED, gradient_penalty, r1
 from .gan_networks import discriminator, generator
+from .image_networks import checked_condition
 
 NORMS = ("none", "batch", "layer")
 SIZES = {  # of each network, where nothing else is said; those of mlp are PacGAN's
@@ -133,7 +134,7 @@ class GAN(nn.Module):
         Args:
             x: examples (N, *shape), images with ink in [0, 1].
             z: noise (N, J), as `noise` draws it.
-            c: conditions (N, K) of both, one-hot float32, where the model has any.
+            c: conditions (N, K) of both, one-hot float32; None will do where K is 0.
             t: (B,) in [0, 1], where on the way from a fake to an example the gradient penalty is taken.
             flips: (2, B), 1 where the discriminator is told the opposite, of real examples and of fakes; else
                 0. `draws` draws both, where the configuration needs them.
@@ -145,16 +146,20 @@ class GAN(nn.Module):
                 which it is right, but for Wasserstein; and the penalties.
 
         Raises:
-            ValueError: the shapes do not fit together, N is no multiple of m, or the penalty has no t.
+            ValueError: the shapes do not fit together, N is no multiple of m, or what `draws` draws for this
+                configuration is not there.
         """
-        if self.config.gradient_penalty and t is None:
+        config, c = self.config, self._checked("discriminator_loss", c, len(z))
+        if len(z) != len(x):
             raise ValueError(
-                "GAN.discriminator_loss: expected a t for the gradient penalty, got none; use GAN.draws"
+                f"GAN.discriminator_loss: expected noise for as many fakes as examples, {len(x)}, got "
+                f"{len(z)}; draw it by GAN.noise"
             )
         with self.generator.held():
             fake = self.packs(raw(self.generator(z, c)))
         real, c = self.packs(self.signal(x)), self.packs(c)
-        config, logits = self.config, self._judged(real, fake, c)
+        self._check_draws(len(real), t=t, flips=flips)
+        logits = self._judged(real, fake, c)
         total = LOSSES[config.loss][0](*logits, *self._targets(flips))
         figures = self.figures(*map(raw, logits))
 
@@ -174,11 +179,30 @@ class GAN(nn.Module):
 
         Args:
             z: noise (N, J).
-            c: conditions (N, K), where the model has any.
+            c: conditions (N, K); None will do where K is 0.
         """
+        c = self._checked("generator_loss", c, len(z))
         fake = self.packs(self.generator(z, c))
         with self.discriminator.held():
             return LOSSES[self.config.loss][1](self.discriminator(fake, self.packs(c)))
+
+    def _checked(self, who, c, count):
+        return checked_condition(f"GAN.{who}", c, count, self.config.conditions)
+
+    def _check_draws(self, packs, **given):
+        """Refuse what `draws` would not draw: missing, of another shape, or without use."""
+        config = self.config
+        needed = {
+            "t": (packs,) if config.gradient_penalty else None,
+            "flips": (2, packs) if config.label_noise else None,
+        }
+        for name, expected in needed.items():
+            got = None if given[name] is None else tuple(given[name].shape)
+            if got != expected:
+                what = f"{name} of shape {expected}" if expected else f"no {name}"
+                raise ValueError(
+                    f"GAN.discriminator_loss: expected {what}, got {got or 'none'}; take it from GAN.draws"
+                )
 
     def _judged(self, real, fake, c):
         """The logits of real packs and of fake ones: one call, where nothing is computed over a batch."""
@@ -248,6 +272,12 @@ class GAN(nn.Module):
         return {"t": t, "flips": flips}
 
     def generate(self, z, c=None):
-        """Examples (N, *shape) of noise z (N, J) and conditions (N, K) or None; images with ink in [0, 1]."""
-        x = self.generator(z, c)
+        """Examples (N, *shape) of noise z (N, J) and conditions (N, K), or None where K is 0.
+
+        Images have ink in [0, 1].
+
+        Raises:
+            ValueError: c has another shape.
+        """
+        x = self.generator(z, self._checked("generate", c, len(z)))
         return x if self.config.height is None else 0.5 * (x + 1)

@@ -84,7 +84,8 @@ OF_PROBABILITIES = ("minimax", "non-saturating")  # whose D is a sigmoid: they k
 def gradient_penalty(critic, real, fake, t):
     """E (|grad D(x^)| - 1)^2 at x^ = t x + (1 - t) G(z), between real examples and fakes: two-sided, eq. 3.
 
-    The norm is that of each example by itself, so `critic` must judge each by itself: no batch norm.
+    The norm is that of each example by itself, so `critic` must judge each by itself: no batch norm. For
+    minibatch std see `_slopes`.
 
     Args:
         critic: a function from examples (B, ...) to logits (B,).

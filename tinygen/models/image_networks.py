@@ -25,6 +25,22 @@ def with_condition(x, c):
     return x if c is None else ops.concatenate([x, c], axis=1)
 
 
+def checked_condition(who, c, count, numbers):
+    """c (count, numbers), or None where there are no numbers.
+
+    Raises:
+        ValueError: it has another shape; `who` was called with it.
+    """
+    if c is None and not numbers:
+        return None
+    if c is None or tuple(c.shape) != (count, numbers):
+        raise ValueError(
+            f"{who}: expected rows of shape {(count, numbers)} as condition, got "
+            f"{None if c is None else tuple(c.shape)}; see `conditions` of its configuration"
+        )
+    return c if numbers else None
+
+
 class MLPEncoder(nn.Module):
     """Images (B, H, W) to features (B, hidden), by `layers` linear layers, each with its activation."""
 

@@ -34,7 +34,7 @@ import numpy as np
 from .. import nn
 from ..autograd import ops
 from ..configuration import check, option
-from .image_networks import ACTIVATIONS, ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
+from .image_networks import ACTIVATIONS, ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder, checked_condition
 from .likelihoods import LIKELIHOODS
 
 
@@ -213,16 +213,7 @@ class VAE(nn.Module):
         return mu, log_var, z, self.likelihood.log_prob(numbers, x)
 
     def _checked(self, who, c, count):
-        """c, where it is as it has to be, and None where it says nothing."""
-        expected = count, self.config.conditions
-        if c is None and not self.config.conditions:
-            return None
-        if c is None or tuple(c.shape) != expected:
-            raise ValueError(
-                f"VAE.{who}: expected rows of shape {expected} as condition, got "
-                f"{None if c is None else tuple(c.shape)}; see VAEConfig.conditions"
-            )
-        return c if self.config.conditions else None
+        return checked_condition(f"VAE.{who}", c, count, self.config.conditions)
 
     def noise(self, *sizes, rng):
         """float32 (*sizes, J) from N(0, I), drawn from `rng`: the `eps` of `loss`, the `z` of `generate`."""

@@ -170,12 +170,21 @@ class GANTask:
                 f"accumulate: expected a divisor of the batch, {config.batch}, so that no pack is cut, got "
                 f"{config.accumulate}; change one of them"
             )
+        # One row has no statistics, but each pixel of an image counts. The discriminator comes second: where
+        # both have batch norm, its rows, which are packs, are fewer.
+        packs = config.batch // config.accumulate
+        normed = {own.generator_norm: packs * own.packing, own.critic_norm: packs}
+        if own.network == "mlp" and normed.get("batch", 2) < 2:
+            raise ValueError(
+                f"batch: expected at least 2 in each of {config.accumulate} pieces, as batch norm needs, got "
+                f"{config.batch}; choose a larger batch, or a smaller accumulate"
+            )
         rows = config.batch * own.packing * own.critic_updates
         if rows > len(arrays["train"]):
             raise ValueError(
                 f"batch: expected at most {len(arrays['train']) // (own.packing * own.critic_updates)}, as a "
                 f"step needs batch x packing x critic_updates of {len(arrays['train']):,} examples, got "
-                f"{config.batch}; choose a smaller one"
+                f"{config.batch}; choose a smaller one, or give more data"
             )
         if len(arrays["test"]) < 2:
             raise ValueError(
@@ -198,8 +207,7 @@ class GANTask:
 
     def criticise(self, batch, rng):
         """What the discriminator lowers."""
-        x, c = batch
-        model, c = self.model, c if self.given else None
+        (x, c), model = batch, self.model
         z, draws = model.noise(len(x), rng=rng), model.draws(len(x) // model.config.packing, rng=rng)
         lap("(noise)")
         loss, figures = model.discriminator_loss(x, z, c, **draws)
@@ -211,7 +219,7 @@ class GANTask:
         x, c = batch
         z = self.model.noise(len(x), rng=rng)
         lap("(noise)")
-        return self.model.generator_loss(z, c if self.given else None), {}
+        return self.model.generator_loss(z, c), {}
 
     # how it is judged
 
@@ -225,7 +233,7 @@ class GANTask:
         mode = judge.training
         with judge.held():
             judge.train()
-            for player in self.players if count else ():  # none, where the test data do not make one pack
+            for player in self.players if count > packing else ():  # a single pack has no statistics
                 loss, figures = player.loss((self.test[:count], self.test_given[:count]), rng)
                 found |= {f"{player.name}_{name}": value for name, value in {"loss": loss, **figures}.items()}
         (judge.train if mode else judge.eval)()
@@ -239,7 +247,7 @@ class GANTask:
         """So many examples (N, *shape), an array; given what is known of the test data, in their order."""
         c = np.resize(self.test_given, (count, self.test_given.shape[1]))
         parts = data.in_order(self.model.noise(count, rng=rng), c, size=JUDGED)  # 10,000 at once take 1 GB
-        return np.concatenate([self.model.generate(z, c if self.given else None).numpy() for z, c in parts])
+        return np.concatenate([self.model.generate(z, c).numpy() for z, c in parts])
 
     def coverage(self, rng):
         """Which modes the generated points find."""

@@ -6,8 +6,8 @@ samples: by another judge, or at another N, it would be another. What the best p
 N, training images in place of samples tell. The figure that is not of features is that of copies: of pixels.
 
 A network has no unit for its features, and KID's kernel adds a 1 to their products. So they are divided by
-their root mean square over the test images. Then samples whose features are all 0 have the number of features
-as their FID.
+their root mean square over the test images. Then samples whose features are all 0 have about the number of
+features as their FID.
 """
 
 import numpy as np
