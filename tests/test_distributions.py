@@ -226,6 +226,18 @@ def test_no_scale_is_so_small_that_a_level_would_gain_by_it():
     assert float(pixel.log_prob(np.zeros((1, 1, 1), np.float32))[0, 0, 0]) == 0.0
 
 
+def test_before_it_has_learned_a_logistic_is_in_the_middle_and_a_tenth_of_the_range_wide():
+    pixel = LIKELIHOODS["logistic"](256).distribution(np.zeros((1, 2, 1, 1), np.float32))
+    assert float(pixel.mu[0, 0, 0]) == 0.5
+    assert float(np.exp(pixel.log_scale)[0, 0, 0]) == pytest.approx(0.1, rel=1e-3)
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_bytes_are_no_images(name):
+    with pytest.raises(ValueError, match=r"observe: expected images in \[0, 1\], got uint8; divide bytes by"):
+        LIKELIHOODS[name](17).observe(np.full((2, 3, 3), 200, np.uint8), rng=np.random.default_rng(0))
+
+
 # divergence
 
 

@@ -1,14 +1,18 @@
 """Tasks on images: which data fit a run, what a conditional model is told, and what is shown in the end."""
 
 import json
+import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from tinygen import data
 from tinygen.cli import main
+from tinygen.models import VAE, VAEConfig
 from tinygen.training import Run, Session, plots, session, vae_pictures
 from tinygen.training.image_task import described
+from tinygen.training.vae_task import VAETask
 
 for library in ("matplotlib", "safetensors", "tqdm", "PIL"):
     pytest.importorskip(library)
@@ -165,6 +169,19 @@ def test_the_order_of_conditions_does_not_matter_to_a_comparison(place, tmp_path
     assert told({"data": {"given": {}}}) == "none"
 
 
+@pytest.mark.parametrize(
+    "ours, theirs, fit", [(17, 17, True), (17, 2, True), (256, 2, True), (256, 17, False), (2, 17, False)]
+)
+def test_levels_fit_where_each_of_theirs_is_one_of_ours(ours, theirs, fit):
+    task = VAETask(VAE(VAEConfig(likelihood="logistic", levels=ours), rng=generator()), {})
+    mine, other = ({"shape": [8, 8], "levels": levels, "given": {}} for levels in (ours, theirs))
+    if fit:
+        task.check(mine, other)
+    else:
+        with pytest.raises(ValueError, match=f"expected images of {ours} grey levels, got {theirs}"):
+            task.check(mine, other)
+
+
 # what is shown
 
 
@@ -257,3 +274,18 @@ def test_a_walk_leads_from_class_to_class_whichever_there_are():
         assert (vae_pictures._walk(Codes(), stops, labels)[2] == stops.mean(axis=0)[0]).all()
     _, words, walk = vae_pictures._walk(Codes(), mu, None)
     assert walk[0, 0] == 0 and walk[-1, -1] == 31 and words.endswith("from one test image to another")
+
+
+def test_the_plane_of_all_codes_has_its_axes_and_each_row_and_column_the_same_probability():
+    drawn = []
+
+    def generate(z):
+        drawn.append(z)
+        return SimpleNamespace(numpy=lambda: np.zeros((len(z), 1, 1), np.float32))
+
+    vae_pictures._manifold(SimpleNamespace(generate=generate))
+    x, y = drawn[0].reshape(8, 8, 2).transpose(2, 0, 1)
+    assert (x == x[0]).all() and (y == y[:, :1]).all()  # to the right and upwards
+    share = [0.5 * (1 + math.erf(value / math.sqrt(2))) for value in x[0]]
+    np.testing.assert_allclose(share, (np.arange(8) + 0.5) / 8, atol=1e-6)
+    np.testing.assert_allclose(y[:, 0], -x[0])

@@ -14,8 +14,8 @@ from tinygen.cli import main
 from tinygen.data.sprites import FACTORS, SIZES, TURNS, sprites
 from tinygen.models import VAE, VAEConfig
 from tinygen.training import Session, interpolate, plots, rate_distortion, session, traverse
-from tinygen.training.interpolate import Interpolating, Path, spherical, straight
-from tinygen.training.traverse import Traversing
+from tinygen.training.interpolate import Interpolating, Interpolation, Path, spherical, straight
+from tinygen.training.traverse import Traversal, Traversing
 
 for library in ("sklearn", "matplotlib", "safetensors", "tqdm"):
     pytest.importorskip(library)
@@ -259,6 +259,20 @@ def test_what_cannot_be_interpolated_is_told(runs, tmp_path, capsys):
     )
 
 
+def test_both_paths_stand_between_the_images_that_they_join():
+    ends = np.stack([np.full((2, 3), 0.1), np.full((2, 3), 0.9)]).astype(np.float32)
+    paths = {
+        name: Path(np.zeros((4, 1)), np.full((4, 2, 3), ink, np.float32))
+        for name, ink in (("straight", 0.3), ("spherical", 0.6))
+    }
+    title, words, rows = Interpolation(ends, ("one", "other"), paths, "").panel()
+    assert title == "From one to other" and "above in a straight line, below on a great circle" in words
+    np.testing.assert_array_equal(
+        rows[:, :, 0, 0], np.float32([[0.1, *[0.3] * 4, 0.9], [0.1, *[0.6] * 4, 0.9]])
+    )
+    assert list(interpolate.PATHS) == list(paths)
+
+
 # traverse
 
 
@@ -387,6 +401,36 @@ def test_what_cannot_be_traversed_is_told(runs, capsys):
     assert "traverse: expected a run folder, got none" in refused(capsys, "traverse")
 
 
+def test_what_is_written_beside_a_row_of_a_traversal_is_of_that_dimension(monkeypatch):
+    from tinygen.training import traverse_picture
+
+    figures = []
+    monkeypatch.setattr(traverse_picture, "save_figure", lambda figure, path: figures.append(figure))
+    shares = np.array([[0.11, 0.12], [0.91, 0.22], [0.31, 0.82]])
+    found = Traversal(
+        number=4,
+        ends=np.zeros((2, 8, 8), np.float32),
+        places=np.linspace(-3, 3, 5),
+        order=np.array([2, 0, 1]),
+        kl=np.array([0.5, 0.25, 3.75]),
+        images=np.zeros((2, 5, 8, 8), np.float32),
+        names=["shape", "scale"],
+        information=metrics.Information(shares, np.full((3, 2), 0.001), np.ones(2)),
+    )
+    traverse_picture.save_traversal(found, "What it draws", None)
+    (figure,) = figures
+    beside = sorted(figure.texts, key=lambda text: -text.get_position()[1])
+    words = [text.get_text() for text in beside]
+    assert [word for word in words if re.fullmatch(r"z\d", word)] == ["z2", "z0"]
+    assert [word for word in words if word.endswith(" nats")] == ["3.75 nats", "0.50 nats"]
+    assert [word for word in words if word.startswith("gap")] == ["gap 0.60", "gap 0.60"]
+    (axes,) = figure.axes
+    told = {text.get_position(): text.get_text() for text in axes.texts}
+    assert told == {(0, 0): "0.31", (1, 0): "0.82", (0, 1): "0.11", (1, 1): "0.12"}
+    (frame,) = axes.lines  # of z2, which has found the scale; z1, which has found the shape, is not drawn
+    np.testing.assert_allclose(frame.get_xydata().mean(axis=0).round(), [1, 0])
+
+
 # rate and distortion
 
 
@@ -445,3 +489,50 @@ def test_runs_that_cannot_be_compared_are_told(runs, capsys):
     ):
         assert re.search(told, refused(capsys, "rate-distortion", *map(runs, names)))
     assert "did you mean --picture?" in refused(capsys, "rate-distortion", "--pictur", "x")
+
+
+def test_each_point_has_its_own_label_and_stands_at_its_rate_and_distortion(monkeypatch):
+    figures = []
+    monkeypatch.setattr(rate_distortion, "save_figure", lambda figure, path: figures.append(figure))
+    points = [
+        rate_distortion.Point("a", VAEConfig(beta=beta), rate=rate, distortion=distortion)
+        for beta, rate, distortion in ((0.5, 30.0, 60.0), (4.0, 10.0, 90.0), (1.0, 20.0, 70.0))
+    ]
+    rate_distortion.save_rate_distortion(points, "words", None)
+    told = {text.get_text(): text.xy for text in figures[0].axes[0].texts}
+    assert told == {"\u03b2 0.5": (30, 60), "\u03b2 4": (10, 90), "\u03b2 1": (20, 70)}
+
+
+# which weights
+
+
+@pytest.fixture(scope="module")
+def spoilt(tmp_path_factory):
+    """Two runs whose best weights are no more those of their last step."""
+    out = tmp_path_factory.mktemp("spoilt")
+    for seed, name in enumerate(("one", "other")):
+        settings = {"hidden": 8, "latent": 2, "steps": 2, "seed": seed}
+        begun = Session.begin("vae", settings, out=out, name=name)
+        begun.train()
+        begun.run.save_best({n: array * 2 for n, array in begun.run.weights().items()})
+    return out
+
+
+@pytest.mark.parametrize(
+    "command, operands",
+    [("evaluate", []), ("interpolate", ["1", "2"]), ("traverse", []), ("rate-distortion", ["other"])],
+)
+def test_a_command_takes_the_weights_of_the_checkpoint_that_it_is_told(spoilt, capsys, command, operands):
+    argv = [command, spoilt / "one", *(spoilt / word if word == "other" else word for word in operands)]
+    usual, last, best = (
+        run(capsys, *argv, *more) for more in ([], ["--checkpoint", "last"], ["--checkpoint", "best"])
+    )
+    assert usual == last != best
+
+
+def test_a_sample_is_of_the_weights_that_it_is_told(spoilt):
+    pictures = []
+    for which in ("last", "best", "last"):
+        assert main(["sample", str(spoilt / "one"), "--checkpoint", which]) == 0
+        pictures.append((spoilt / "one" / "samples-0.png").read_bytes())
+    assert pictures[0] == pictures[2] != pictures[1]

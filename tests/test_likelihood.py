@@ -12,7 +12,8 @@ from tinygen.autograd import no_grad
 from tinygen.cli import main
 from tinygen.metrics import LogLikelihood, active_units, bits_per_dimension, kl_per_dimension, log_likelihood
 from tinygen.models import VAE, VAEConfig
-from tinygen.training import Session, progress
+from tinygen.training import Session, progress, session, vae_measures
+from tinygen.training.vae_measures import VAEMeasuring
 
 D, J = 7, 3
 
@@ -384,6 +385,28 @@ def test_evaluate_measures_as_many_images_as_it_is_told(runs, capsys):
     for images, count in (("0", 297), ("5000", 297), ("7", 7)):
         assert main(["evaluate", runs("bernoulli"), "--samples", "2", "--images", images]) == 0
         assert f"NLL: of {count} images, by 2 samples" in capsys.readouterr().out
+
+
+def test_the_estimate_is_of_the_first_test_images_with_what_is_known_of_each(monkeypatch):
+    settings = {"condition": "label", "likelihood": "logistic", "hidden": 8, "latent": 3}
+    task, *_ = session.prepared("vae", settings)
+    model = task.model
+    for parameter in model.parameters():
+        parameter.assign(parameter.data * 4)
+    asked = []
+
+    def estimate(log_weights, count, *, latent, samples, **options):
+        asked.append((count, latent, samples))
+        rows, eps = slice(3, 8), model.noise(2, 5, rng=generator(1))
+        expected = model.log_weights(task.test[rows], eps, task.test_given[rows]).numpy()
+        np.testing.assert_allclose(log_weights(rows, eps), expected, rtol=1e-5)
+        return LogLikelihood(np.array([-2.0, -4.0]), np.array([1.5, 2.0]), 7)
+
+    monkeypatch.setattr(vae_measures.metrics, "log_likelihood", estimate)
+    found, _ = vae_measures.measured(task, VAEMeasuring(samples=7, images=40), rng=generator())
+    assert asked == [(40, 3, 7)]
+    assert found["nll"] == 3 and found["nll_error"] == pytest.approx(1)
+    assert found["bits_per_dimension"] == pytest.approx(3 / 64 / math.log(2))
 
 
 def test_what_is_no_likelihood_has_no_nll(runs, capsys):

@@ -573,6 +573,40 @@ def test_pieces_count_by_their_weight():
     np.testing.assert_allclose(found[0][1], found[1][1], rtol=1e-4)
 
 
+def test_an_evaluation_records_nothing_for_a_derivative(tmp_path):
+    recorded = []
+
+    class Watching(Regression):
+        def evaluate(self, rng):
+            recorded.append(self.loss(self.test, rng)[0].requires_grad)
+            return super().evaluate(rng)
+
+    config = TrainingConfig(**{**FULL, "steps": 5})
+    train(Watching(config), config, run=run_in(tmp_path / "run"))
+    assert recorded == [False, False]
+
+
+def test_what_else_moves_in_a_step_comes_last_and_has_noise_of_its_own():
+    config = TrainingConfig(steps=2, batch=10, optimizer="sgd")
+    task, drawn = Regression(config, plain=True), []
+    before = task.model.weight.numpy().copy()
+    regress = task.loss
+
+    def loss(batch, rng):
+        drawn.append(int(rng.bit_generator.random_raw()))
+        return regress(batch, rng)
+
+    def after(rng):
+        drawn.append(int(rng.bit_generator.random_raw()))
+        assert not np.array_equal(task.model.weight.numpy(), before)
+
+    task.players = (Player("model", task.model, loss, after=after),)
+    for step in range(2):
+        take_step(task, config.make_optimizers(task.players), task.batch(step), config, step, lr=0.1)
+    assert len(set(drawn)) == len(drawn) == 4
+    assert drawn[1] == int(stream(config.seed, "noise", 0, 0, 0).bit_generator.random_raw())
+
+
 # how it ends
 
 

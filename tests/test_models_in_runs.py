@@ -221,3 +221,21 @@ def test_a_prompt_that_cannot_be_read_is_told(tmp_path, small, capsys):
         assert told in capsys.readouterr().err
     assert main(["train", "gpt", "--tokenizer", "bytes", "--merges", "5"]) == 2
     assert "merges: is not used by the tokenizer bytes" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore:.*has collapsed")
+@pytest.mark.parametrize(
+    "model, settings",
+    [
+        ("vqvae", {"channels": 4, "blocks": 1, "codes": 16, "latent": 4}),
+        ("gan", {"channels": 4, "latent": 4, "generator_norm": "batch"}),
+    ],
+)
+def test_the_report_of_a_run_leaves_the_model_as_it_was_trained(tmp_path, model, settings):
+    pytest.importorskip("sklearn")
+    begun = Session.begin(model, {**settings, "steps": 3}, out=tmp_path)
+    _, state = begun.train()
+    before = begun.task.model.state_dict()
+    begun.finish(begun.lead(state))
+    after = begun.task.model.state_dict()
+    assert [name for name in before if not np.array_equal(after[name], before[name])] == []

@@ -97,6 +97,13 @@ def test_any_leading_axes_and_any_layout_give_the_same_codes():
     np.testing.assert_array_equal(made.nearest(np.asfortranarray(z)[::-1]), chosen[::-1])
 
 
+def test_the_codebook_is_drawn_with_a_variance_of_one_over_the_numbers_of_a_code():
+    made = VectorQuantiser(4000, 16, rng=generator())
+    assert made.codes.mean() == pytest.approx(0, abs=0.01) and made.codes.std() == pytest.approx(
+        0.25, rel=0.02
+    )
+
+
 # the gradient
 
 
@@ -290,3 +297,10 @@ def test_mistakes_are_told():
             VectorQuantiser(4, 2, **{name: 1}, rng=generator())
     with pytest.raises(ValueError, match="VectorQuantiser: expected codes to be an integer of at least 1"):
         VectorQuantiser(0, 2, rng=generator())
+
+
+def test_codes_that_are_not_one_for_each_vector_are_told():
+    made, z, chosen = random_case(learn="gradient")
+    for method in (made.commitment, made.codebook_loss):
+        with pytest.raises(ValueError, match=r"expected a code for each of .* got \(40, 1\) codes for vect"):
+            method(z, chosen[:, None])

@@ -3,14 +3,16 @@
 import itertools
 import math
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from watched import collected
 
 import tinygen as tg
+from tinygen import data
 from tinygen.models import VQVAE, VQVAEConfig, perplexity
-from tinygen.training import Session, session, vqvae_pictures
+from tinygen.training import Session, plots, session, vqvae_pictures
 from tinygen.training.recipes import MODELS
 from tinygen.training.step import take_step
 
@@ -72,6 +74,38 @@ def test_mistakes_are_told():
         VQVAEConfig(decay=1.0)
     with pytest.raises(ValueError, match="count: expected at least 1, got 0"):
         MODELS["vqvae"].sampling(count=0)
+
+
+def test_the_networks_and_the_codebook_are_as_they_are_told_to_be():
+    sizes = {"halvings": 2, "channels": 6, "blocks": 3, "codes": 9, "latent": 5}
+    config = VQVAEConfig(height=16, width=12, **sizes, likelihood="gaussian", decay=0.6, restart=0.3)
+    model, block = VQVAE(config, rng=generator()), [(6, 6, 3, 3), (6, 6, 1, 1)]
+    encoder, decoder = (
+        [p.shape for p in part.parameters() if p.ndim > 1] for part in (model.encoder, model.decoder)
+    )
+    assert encoder == [(6, 1, 4, 4), (6, 6, 4, 4), *block * 3, (5, 6, 1, 1)]
+    assert decoder == [(6, 5, 3, 3), *block * 3, (6, 6, 4, 4), (6, 2, 4, 4)]
+    # Between any two convolutions of a network there is a ReLU; a block begins with one.
+    blocks = ["_Residual"] * 3
+    kinds = [[type(step).__name__ for step in part] for part in (model.encoder, model.decoder)]
+    assert kinds[0] == ["Conv2d", "ReLU", "Conv2d", *blocks, "ReLU", "Conv2d"]
+    assert kinds[1] == ["Conv2d", *blocks, "ReLU", "ConvTranspose2d", "ReLU", "ConvTranspose2d"]
+    book = model.quantiser
+    assert (book.codes.shape, book.decay, book.restart, book.learn) == ((9, 5), 0.6, 0.3, "average")
+
+
+def test_grids_of_another_size_or_of_codes_that_there_are_not_are_told():
+    model, _ = model_and_images(halvings=2, codes=4)
+    for bad, told in (
+        (np.zeros((3, 3, 3), int), r"grids of codes \(B, 2, 2\), got \(3, 3, 3\)"),
+        (np.zeros((3, 1, 2), int), r"grids of codes \(B, 2, 2\), got \(3, 1, 2\)"),
+        (np.zeros((2, 2), int), r"grids of codes \(B, 2, 2\), got \(2, 2\)"),
+        (np.full((3, 2, 2), -1), "codes from 0 to 3, got -1 to -1"),
+        (np.full((3, 2, 2), 4), "codes from 0 to 3, got 4 to 4"),
+    ):
+        for method in (model.generate, model.code_length, lambda codes: model.count([codes])):
+            with pytest.raises(ValueError, match=f"VQVAE.*: expected {told}; give what VQVAE.codes"):
+                method(bad)
 
 
 # the loss
@@ -243,6 +277,24 @@ def test_a_float32_step_stays_in_float32_and_leaves_no_reference_cycle(digits):
     assert task.model.loss(task.batch(0)[0]).loss.dtype == np.float32
 
 
+def test_what_is_learned_counted_and_judged_is_what_the_likelihood_observes(digits):
+    task, *_ = begun(likelihood="bernoulli")
+    model, (x,) = task.model, task.batch(0)
+    said = model.encode(task.train[:40]).numpy().reshape(-1, 4)[::10]
+    model.load_state_dict({**model.state_dict(), "quantiser.codes": said})
+    expected = model.loss(model.observe(x, rng=generator(5))).loss
+    assert float(task.loss((x,), generator(5))[0].numpy()) == pytest.approx(float(expected.numpy()), rel=1e-6)
+    rng = generator(6)
+    parts = data.in_order(task.train, size=task.at_once)
+    codes = np.concatenate([model.codes(model.observe(part, rng=rng)) for (part,) in parts])
+    expected = model.loss(model.observe(task.test, rng=rng))
+    found = task.evaluate(generator(6))
+    np.testing.assert_array_equal(
+        model.occurrences.sum(axis=(0, 1)), np.bincount(codes.reshape(-1), minlength=16)
+    )
+    assert found["loss"] == pytest.approx(float(expected.loss.numpy()), rel=1e-6)
+
+
 # what a training tells
 
 
@@ -365,3 +417,17 @@ def test_the_picture_of_the_end_has_four_panels_of_few_images_too():
     pairs = panels[0][2]
     np.testing.assert_array_equal(pairs[:, 0].reshape(-1, 9, 8)[:6], np.concatenate([x, x]))
     np.testing.assert_allclose(pairs[0, 1, :3], model.generate(model.codes(x)).numpy(), rtol=1e-5)
+
+
+def test_as_many_images_are_drawn_as_told_and_the_picture_of_the_end_is_of_test_images(
+    tmp_path, digits, monkeypatch
+):
+    task, *_ = begun()
+    task.model.count([task.model.codes(task.train)])
+    saved = []
+    monkeypatch.setattr(plots, "save_panels", lambda panels, path: saved.append(panels))
+    task.sample(tmp_path / "few", task.sampling(count=70), rng=generator())
+    ((_, _, images),) = saved[0]
+    assert images.shape == (9, 8, 8, 8) and images[8, 5].any() and not images[8, 6].any()
+    task.final_samples(SimpleNamespace(path=tmp_path.joinpath), generator())
+    np.testing.assert_array_equal(saved[1][0][2][:, 0].reshape(-1, 8, 8), task.test[:32])

@@ -40,7 +40,16 @@ class Pixels:
         self.levels = levels
 
     def observe(self, x, *, rng):
-        """The images x, in [0, 1], as they are modelled; what is random in that is drawn anew from `rng`."""
+        """The images x, in [0, 1], as they are modelled; what is random in that is drawn anew from `rng`.
+
+        Raises:
+            ValueError: they are bytes, or other integers.
+        """
+        if x.dtype.kind != "f":
+            raise ValueError(f"observe: expected images in [0, 1], got {x.dtype}; divide bytes by 255")
+        return self._observed(x, rng)
+
+    def _observed(self, x, rng):
         return x
 
     def distribution(self, numbers):
@@ -85,7 +94,7 @@ class BernoulliPixels(CrossEntropyPixels):
     words = "Bernoulli likelihood, pixels binarised anew at each look"
     normalised = True
 
-    def observe(self, x, *, rng):
+    def _observed(self, x, rng):
         return (rng.random(x.shape, dtype=np.float32) < x).astype(np.float32)
 
 
@@ -101,7 +110,7 @@ class LogisticPixels(Pixels):
         # would become too large for a number.
         self.floor = -math.log(levels - 1) - 7
 
-    def observe(self, x, *, rng):
+    def _observed(self, x, rng):
         return np.rint(x * np.float32(self.levels - 1)) / np.float32(self.levels - 1)
 
     def distribution(self, numbers):
@@ -113,7 +122,7 @@ class LogisticPixels(Pixels):
 class _Dequantised(Pixels):
     """Grey levels filled up with noise to real numbers."""
 
-    def observe(self, x, *, rng):
+    def _observed(self, x, rng):
         noise = rng.random(x.shape, dtype=np.float32)
         return (x * np.float32(self.levels - 1) + noise) / np.float32(self.levels)
 

@@ -110,11 +110,20 @@ class VectorQuantiser(nn.Module):
         """|z - sg(e)|^2 for vectors z (*, D) that chose the codes `indices` (*): (*).
 
         It is the last term of eq. 3, without beta, and keeps the encoder from running away from the codebook.
+
+        Raises:
+            ValueError: the shapes do not fit.
         """
+        _check("commitment", z, indices)
         return ops.sum(ops.square(z - self.look_up(indices)), axis=-1)
 
     def codebook_loss(self, z, indices):
-        """|sg(z) - e|^2, the second term of eq. 3, (*): only the codebook learns by it."""
+        """|sg(z) - e|^2, the second term of eq. 3, (*): only the codebook learns by it.
+
+        Raises:
+            ValueError: the shapes do not fit.
+        """
+        _check("codebook_loss", z, indices)
         return ops.sum(ops.square(stop_gradient(z) - ops.embedding(self.codes, indices)), axis=-1)
 
     def update(self, z, indices, *, rng):
@@ -143,11 +152,7 @@ class VectorQuantiser(nn.Module):
             ValueError: the shapes do not fit, or there is no vector.
         """
         z = raw(z)
-        if z.shape[:-1] != indices.shape or not z.size:
-            raise ValueError(
-                f"VectorQuantiser.update: expected a code for each of at least one vector, got "
-                f"{tuple(indices.shape)} codes for vectors {tuple(z.shape)}; give what it was called with"
-            )
+        _check("update", z, indices, least=1)
         rows, indices = z.reshape(-1, z.shape[-1]), indices.reshape(-1)
         codes, ones = raw(self.codes), ops.ones_like(rows[:, 0])
         self.counts = self._moved(self.counts, ops.scatter_add(ones, indices, self.counts.shape))
@@ -177,6 +182,15 @@ class VectorQuantiser(nn.Module):
         if self.learn == "average":
             self.sums = ops.where(dead[:, None], count * codes, self.sums)
         return codes
+
+
+def _check(who, z, indices, least=0):
+    """Refuse codes (*) that are not one for each of vectors (*, D)."""
+    if tuple(z.shape[:-1]) != tuple(indices.shape) or indices.size < least:
+        raise ValueError(
+            f"VectorQuantiser.{who}: expected a code for each of at least {least} vectors, got "
+            f"{tuple(indices.shape)} codes for vectors {tuple(z.shape)}; give what it was called with"
+        )
 
 
 def perplexity(counts):

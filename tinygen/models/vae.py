@@ -150,8 +150,13 @@ class VAE(nn.Module):
         """The distribution of the pixels (B, H, W), from codes z (B, J) and what is given, c (B, K).
 
         Raises:
-            ValueError: c has another shape.
+            ValueError: z or c has another shape.
         """
+        if tuple(z.shape[1:]) != (self.config.latent,):
+            raise ValueError(
+                f"VAE.decode: expected codes of shape (B, {self.config.latent}), got {tuple(z.shape)}; use "
+                "VAE.noise"
+            )
         return self.likelihood.distribution(self.decoder(z, self._checked("decode", c, len(z))))
 
     def loss(self, x, eps, c=None, *, weight=1.0):
@@ -201,7 +206,7 @@ class VAE(nn.Module):
     def _sampled(self, who, x, eps, c):
         """mu and log_var (B, J), z_i = mu + sigma * eps_i, (k, B, J), and log p(x|z_i), (k, B)."""
         mu, log_var = self.encode(x, c)
-        if len(eps.shape) != 3 or tuple(eps.shape[1:]) != tuple(mu.shape):
+        if len(eps.shape) != 3 or not len(eps) or tuple(eps.shape[1:]) != tuple(mu.shape):
             raise ValueError(
                 f"VAE.{who}: expected noise of shape (k, {mu.shape[0]}, {mu.shape[1]}), got "
                 f"{tuple(eps.shape)}; use VAE.noise"

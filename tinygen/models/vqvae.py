@@ -162,15 +162,39 @@ class VQVAE(nn.Module):
         return self.quantiser.nearest(self.encode(x))
 
     def generate(self, codes):
-        """The mean images (B, H, W), in [0, 1], of grids of codes (B, h, w); no draws from them."""
+        """The mean images (B, H, W), in [0, 1], of grids of codes (B, h, w); no draws from them.
+
+        Raises:
+            ValueError: no such grids.
+        """
+        self._check("generate", codes)
         return self.likelihood.grey(self.decode(self.quantiser.look_up(codes)).mean)
+
+    def _check(self, who, codes):
+        """Refuse what are no grids of codes, (B, h, w)."""
+        grid, count = self.config.grid, self.config.codes
+        if len(codes.shape) != 3 or tuple(codes.shape[1:]) != grid:
+            raise ValueError(
+                f"VQVAE.{who}: expected grids of codes (B, {grid[0]}, {grid[1]}), got {tuple(codes.shape)}; "
+                "give what VQVAE.codes returns"
+            )
+        if codes.size and not (codes.min() >= 0 and codes.max() < count):
+            raise ValueError(
+                f"VQVAE.{who}: expected codes from 0 to {count - 1}, got {codes.min()} to {codes.max()}; "
+                "give what VQVAE.codes returns"
+            )
 
     # the prior, in which places do not know each other
 
     def count(self, grids):
-        """Let `occurrences` be those in grids of codes (B, h, w), an iterable of such arrays."""
+        """Let `occurrences` be those in grids of codes (B, h, w), an iterable of such arrays.
+
+        Raises:
+            ValueError: one of them is no such array. Nothing has been changed.
+        """
         counted = np.zeros(self.occurrences.shape, self.occurrences.dtype)
         for codes in grids:
+            self._check("count", codes)
             ones = np.ones(codes.shape, counted.dtype)
             counted += ops.scatter_add(ones, self._at(codes), counted.shape)
         self.occurrences = counted
@@ -184,7 +208,12 @@ class VQVAE(nn.Module):
         return (counted + 1 / codes) / (counted.sum(axis=-1, keepdims=True) + 1)
 
     def code_length(self, codes):
-        """-log p(codes) in nats an image, (B,), of grids (B, h, w), under `prior`."""
+        """-log p(codes) in nats an image, (B,), of grids (B, h, w), under `prior`.
+
+        Raises:
+            ValueError: no such grids.
+        """
+        self._check("code_length", codes)
         return -ops.sum(ops.log(self.prior()[self._at(codes)]), axis=(1, 2))
 
     def _at(self, codes):

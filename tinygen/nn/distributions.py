@@ -33,7 +33,7 @@ class Bernoulli:
         self.logits = logits
 
     def log_prob(self, x):
-        """x log p + (1 - x) log(1 - p), for x of 0 and 1, of the shape of the logits."""
+        """x log p + (1 - x) log(1 - p), for x of 0 and 1, which broadcasts with the logits."""
         return -ops.bce_with_logits(self.logits, x)
 
     def sample(self, *, rng):
@@ -59,7 +59,7 @@ class ContinuousBernoulli:
         self.logits = logits
 
     def log_prob(self, x):
-        """l x - log((e^l - 1) / l), for x in [0, 1], of the shape of the logits l."""
+        """l x - log((e^l - 1) / l), for x in [0, 1], which broadcasts with the logits l."""
         return self.logits * x - _log_total(self.logits)
 
     def sample(self, *, rng):
@@ -161,7 +161,7 @@ class DiscretisedLogistic:
         a number: log w is known without it.
 
         Args:
-            x: levels k / (L - 1), of the shape of the centre.
+            x: levels k / (L - 1), which broadcast with the centre.
         """
         step = 1 / (self.levels - 1)
         per_scale = ops.exp(-self.log_scale)

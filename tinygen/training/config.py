@@ -23,7 +23,7 @@ class TrainingConfig:
 
     Raises:
         ValueError: a setting is out of its range or unused by the optimizer or schedule chosen, the warmup is
-            as long as the training, or no length is given.
+            as long as `steps`, or no length is given.
     """
 
     data: str = option("digits", "what to train on")

@@ -120,7 +120,9 @@ class Session:
             self.task.model.eval()
             samples = self.task.final_samples(self.run, stream(self.config.seed, "pictures"))
             self.task.model.train()
+            kept = self.task.model.state_dict()  # a step moves what is no weight, such as a codebook
             table = profile(one_step(self.task, self.config), repeats=3).table(110)
+            self.task.model.load_state_dict(kept)
             page = report(self.run, lead=lead, samples=samples, profile=table)
             write(self.run.path("report.html"), page)
         return samples
@@ -336,7 +338,10 @@ def evaluated(folder, which="last", source=None, options=None, *, judged=False):
 
 
 def one_step(task, config):
-    """A function that does a training's first step, again and again, with lr 0 so that no weight changes."""
+    """A function that does a training's first step, again and again, with lr 0 so that no weight changes.
+
+    Buffers do: running statistics, the codebook of a VQ-VAE.
+    """
     optimizers = config.make_optimizers(task.players)
 
     def step():
