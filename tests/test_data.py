@@ -291,6 +291,12 @@ def test_windows_in_order_have_every_token_but_the_first_once_as_a_target(count)
     assert x.shape[1] == 4 and (x[~counted] == 0).all()
 
 
+@pytest.mark.parametrize("sizes", [{"length": 0, "size": 2}, {"length": 4, "size": 0}])
+def test_windows_in_order_of_no_size_are_an_error(sizes):
+    with pytest.raises(ValueError, match="windows_in_order: expected length and size of at least 1, got"):
+        next(data.windows_in_order(np.arange(9), **sizes))
+
+
 def test_windows_check_their_arguments():
     def make(**given):
         return data.Windows(np.arange(5), **{"size": 2, "rng": None, **given})

@@ -260,3 +260,26 @@ def test_the_next_logits_are_the_last_of_all(form, dtype, monkeypatch):
     near = {"rtol": NEAR[dtype], "atol": NEAR[dtype] * np.abs(right).max()}
     for found in (mine, plain, recorded.numpy(), many[:2], many[8:]):
         np.testing.assert_allclose(found, right, **near)
+
+
+@pytest.mark.parametrize("kernel", ["numba", "reference"])
+@pytest.mark.parametrize("before, after", [(1, 3), (1, 8), (3, 1), (3, 2)])
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_cache_is_of_the_texts_that_it_began_with(before, after, count, kernel):
+    """A kernel that took it for one of others would read and write beyond it."""
+    model = made()
+    cache = model.new_cache()
+    with no_grad(), kernels.use(kernel):
+        model(tokens(before, 3), cache=cache)
+        with pytest.raises(ValueError, match=rf"cache: expected \({before}, 3, 12, .*, got \({after}, 3, 12"):
+            model(tokens(after, count), cache=cache)
+    assert cache.length == 3
+
+
+def test_a_cache_of_a_model_of_other_sizes_is_an_error():
+    model, other = made(), made(heads=2)
+    cache = model.new_cache()
+    with no_grad(), kernels.use("numba"):
+        model(tokens(2, 3), cache=cache)
+        with pytest.raises(ValueError, match=r"cache: expected \(2, 3, 12, 14\) .*, got \(2, 2, 12, 21"):
+            other(tokens(2, 1), cache=cache)

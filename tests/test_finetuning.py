@@ -217,6 +217,15 @@ def test_the_command_tells_its_options_and_names_the_run_after_both(place, tmp_p
         assert option not in shown
 
 
+@pytest.mark.parametrize("given, alpha", [({"lora": 2}, 4.0), ({"lora": 2, "alpha": 3.0}, 3.0)])
+def test_updates_are_scaled_by_alpha_over_the_rank_also_when_resumed(place, tmp_path, given, alpha):
+    tuned = begun(place, tmp_path, **given)
+    assert json.loads((tmp_path / "tuned" / "config.json").read_text())["finetuned"]["alpha"] == alpha
+    for task in (tuned.task, Session.resume(tuned.run.folder).task):
+        scales = {part.scale for _, part in task.model.named_modules() if isinstance(part, nn.LoRA)}
+        assert scales == {alpha / 2}
+
+
 # mistakes
 
 

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 import tinygen as tg
+from tinygen import nn
 from tinygen.autograd import no_grad
 from tinygen.models import GPT, GPTConfig, SamplingConfig, generate
 from tinygen.models.cache import Cache
 from tinygen.models.positions import POSITIONS, Rotary, alibi_bias, alibi_slopes, sinusoidal_table
-from tinygen.models.sampling import window
+from tinygen.models.sampling import draw, probabilities, window
 from tinygen.models.transformer import Block
 
 SIZES = {"vocabulary": 13, "context": 8, "layers": 2, "heads": 2, "width": 12}
@@ -121,6 +122,20 @@ def test_queries_keys_and_values_are_cut_apart_or_not_and_nothing_changes(causal
         found.append([out.numpy(), x.grad.numpy(), attention.c_attn.weight.grad.numpy()])
     for short, long in zip(*found):
         np.testing.assert_allclose(short, long, rtol=1e-5, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "settings, expected",
+    [
+        ({"width": 128}, 512),
+        ({"width": 12, "activation": "swiglu"}, 32),
+        ({"width": 128, "activation": "swiglu"}, 344),  # 341.3, up to a multiple of 8
+        ({"width": 768, "activation": "swiglu"}, 2048),
+        ({"width": 128, "activation": "swiglu", "feed_forward": 20}, 20),
+    ],
+)
+def test_swiglu_has_two_thirds_of_the_hidden_units_unless_told_otherwise(settings, expected):
+    assert GPTConfig(**settings).hidden == expected
 
 
 # another text beside its own
@@ -292,6 +307,31 @@ def test_the_loss_has_the_right_second_derivative():
     tg.testing.gradcheck(loss, weight, order=2)
 
 
+@pytest.mark.parametrize("positions", ["learned", "rotary"])
+@pytest.mark.parametrize("place", ["drop", "h.0.attn.drop", "h.0.mlp.drop", "h.1.attn.drop", "h.1.mlp.drop"])
+def test_dropout_is_of_the_sums_of_tokens_and_places_and_of_every_sublayer(positions, place):
+    """Of queries that are turned, too, whose attention goes the long way. One place at a time drops."""
+    model, row = made(5.0, positions=positions, dropout=0.5), tokens()
+    drops = {path: part for path, part in model.named_modules() if isinstance(part, nn.Dropout)}
+    assert len(drops) == 1 + 2 * 2
+    whole = model(row).numpy()
+    for path, part in drops.items():
+        part.p = 0.5 if path == place else 0.0
+    model.train()
+    assert not np.allclose(model(row).numpy(), whole, atol=1e-2)
+
+
+def test_labels_are_smoothed_only_while_training():
+    model, row = made(5.0, label_smoothing=0.2), tokens(2, 9)
+    x, y = row[:, :-1], row[:, 1:]
+    logits = model(x).numpy().astype(np.float64)
+    log_p = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+    own = -np.take_along_axis(log_p, y[..., None], axis=-1).mean()
+    assert float(model.loss(x, y)) == pytest.approx(own, rel=1e-5)
+    model.train()
+    assert float(model.loss(x, y)) == pytest.approx(0.8 * own - 0.2 * log_p.mean(), rel=1e-5)
+
+
 # writing
 
 
@@ -324,6 +364,22 @@ def test_the_window_moves_by_halves():
     for context in (1, 2, 5, 8):
         for count in range(1, 40):
             assert 1 <= count - window(count, context) <= context
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.8])
+def test_all_that_was_written_becomes_less_likely_the_prompt_too(temperature):
+    model, prompt, texts = made(8.0), tokens(6, 3), {}
+    for penalty in (1.0, 3.0):
+        sampling = SamplingConfig(temperature=temperature, repetition_penalty=penalty)
+        written = generate(model, prompt, sampling=sampling, rngs=[generator(i) for i in range(6)])
+        texts[penalty] = np.array(list(itertools.islice(written, 5))).T
+    for i, expected in enumerate(texts[3.0].tolist()):
+        text, rng = prompt[i].tolist(), generator(i)
+        for _ in range(5):
+            p = probabilities(model(np.array([text])).numpy()[0, -1], sampling, written=text)
+            text.append(draw(p, rng))
+        assert text[3:] == expected
+    assert not np.array_equal(*texts.values())
 
 
 # mistakes

@@ -269,6 +269,14 @@ def test_a_model_in_several_files_is_one(tmp_path):
     assert_computes(imported(tmp_path / "model", tmp_path), weights)
 
 
+def test_of_three_rates_of_dropout_one_comes_in_and_all_go_out():
+    sizes = {"vocab_size": 262, "n_positions": 24, "n_layer": 1, "n_head": 3, "n_embd": 36}
+    rates = {"resid_pdrop": 0.25, "embd_pdrop": 0.5, "attn_pdrop": 0.75}
+    config = config_from({**sizes, **rates})
+    assert config.dropout == 0.25 and config_from(sizes).dropout == 0.1
+    assert {name: config_to(config)[name] for name in rates} == dict.fromkeys(rates, 0.25)
+
+
 # there and back
 
 

@@ -5,6 +5,7 @@ import pytest
 
 import tinygen as tg
 from tinygen import nn
+from tinygen.autograd import no_grad
 from tinygen.models import GPT, GPTConfig
 from tinygen.nn.lora import freeze
 
@@ -152,6 +153,17 @@ def test_layers_are_found_in_lists_and_dicts_and_buffers_stay_buffers(make):
     nn.merge(net)
     names = {name.rpartition(".")[2] for name, _ in net.named_parameters()}
     assert names == {"weight", "bias"} and list(net.state_dict()) == list(make().state_dict())
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_an_adapted_model_writes_with_its_updates(tied):
+    """Token by token, as a training with LoRA does for its samples and answers: no kernel serves."""
+    model, row = adapted(np.float32, tied=tied).eval(), tokens(6)
+    with no_grad():
+        whole, cache = model(row).numpy(), model.new_cache()
+        for i in range(6):
+            last = model.next_logits(row[:, i : i + 1], cache=cache).numpy()
+            np.testing.assert_allclose(last, whole[:, i], rtol=1e-4, atol=1e-4)
 
 
 # mistakes

@@ -4,13 +4,18 @@ import json
 
 import numpy as np
 import pytest
+from test_cli import refused
 from test_loop import KillAt, Killed, left_behind
 
 import tinygen as tg
+from tinygen import data
 from tinygen.cli import main
 from tinygen.training import Run, Session, session
+from tinygen.training.gpt_task import GPTSampling, GPTTask, TextConfig, tokenizer_for, tokenizer_of
 from tinygen.training.recipes import MODELS
 from tinygen.training.step import take_step
+from tinygen.training.task import perplexity
+from tinygen.training.translator_task import TranslationConfig
 
 for library in ("sklearn", "matplotlib", "safetensors", "tqdm"):
     pytest.importorskip(library)
@@ -147,6 +152,24 @@ def test_any_number_of_threads_trains_to_the_same_bits(small, model):
         assert all(np.array_equal(other[name], array) for name, array in found[0].items())
 
 
+@pytest.mark.filterwarnings("ignore:.*has collapsed")
+@pytest.mark.parametrize(
+    "model, settings",
+    [
+        ("vqvae", {"channels": 4, "blocks": 1, "codes": 16, "latent": 4}),
+        ("gan", {"channels": 4, "latent": 4, "generator_norm": "batch"}),
+    ],
+)
+def test_the_report_of_a_run_leaves_the_model_as_it_was_trained(tmp_path, model, settings):
+    pytest.importorskip("sklearn")
+    begun = Session.begin(model, {**settings, "steps": 3}, out=tmp_path)
+    _, state = begun.train()
+    before = begun.task.model.state_dict()
+    begun.finish(begun.lead(state))
+    after = begun.task.model.state_dict()
+    assert [name for name in before if not np.array_equal(after[name], before[name])] == []
+
+
 # text
 
 
@@ -223,19 +246,105 @@ def test_a_prompt_that_cannot_be_read_is_told(tmp_path, small, capsys):
     assert "merges: is not used by the tokenizer bytes" in capsys.readouterr().err
 
 
-@pytest.mark.filterwarnings("ignore:.*has collapsed")
-@pytest.mark.parametrize(
-    "model, settings",
-    [
-        ("vqvae", {"channels": 4, "blocks": 1, "codes": 16, "latent": 4}),
-        ("gan", {"channels": 4, "latent": 4, "generator_norm": "batch"}),
-    ],
-)
-def test_the_report_of_a_run_leaves_the_model_as_it_was_trained(tmp_path, model, settings):
-    pytest.importorskip("sklearn")
-    begun = Session.begin(model, {**settings, "steps": 3}, out=tmp_path)
-    _, state = begun.train()
-    before = begun.task.model.state_dict()
-    begun.finish(begun.lead(state))
-    after = begun.task.model.state_dict()
-    assert [name for name in before if not np.array_equal(after[name], before[name])] == []
+def test_every_command_takes_the_weights_that_it_is_told(tmp_path, small, capsys):
+    """Those of the best evaluation are made unreadable: who is told to read them says so."""
+    for model in ("gpt", "translator"):
+        Session.begin(model, {**small(model), "tokenizer": "bytes"}, out=tmp_path, name=model).train()
+        (tmp_path / model / "best.safetensors").write_bytes(b"")
+    gpt, translator, text = str(tmp_path / "gpt"), str(tmp_path / "translator"), small("gpt")["data"]
+    more = ["--data", text, "--steps", "2", "--warmup", "1", "--quiet", "--out", str(tmp_path)]
+    for argv in (
+        ["sample", gpt, "--tokens", "3"],
+        ["evaluate", gpt],
+        ["look", gpt, "--text", "the"],
+        ["export", gpt, str(tmp_path / "exported")],
+        ["finetune", gpt, *more],
+        ["translate", translator, "dog"],
+    ):
+        assert main([*argv, "--checkpoint", "best"]) == 2, argv
+        assert "best.safetensors: is damaged" in capsys.readouterr().err
+        assert main([*argv, "--checkpoint", "last"]) == 0, argv
+
+
+@pytest.mark.parametrize("tokenizer", ["characters", "bytes"])
+def test_bits_a_byte_are_of_the_bytes_that_were_guessed(tmp_path, tokenizer):
+    """The first token of the test is given: neither it nor its bytes count."""
+    path = tmp_path / "text.txt"
+    path.write_text("äöü abc " * 50, encoding="utf-8")
+    settings = {"data": str(path), "tokenizer": tokenizer, "steps": 1, "warmup": 0, "width": 8, "heads": 2}
+    task = session.prepared("gpt", {**settings, "context": 8})[0]
+    task.model.wte.weight.assign(np.zeros_like(task.model.wte.weight.numpy()))
+    guessed = task.test[1:]
+    size = sum(len(task.tokenizer.tokens[i]) for i in guessed)
+    expected = np.log2(task.tokenizer.vocab_size) * len(guessed) / size
+    assert task.evaluate(np.random.default_rng(0))["bits_per_byte"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_byte_pairs_are_learned_of_the_training_text_alone_and_characters_of_all(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text("ab cd " * 90 + "zz zz " * 10, encoding="utf-8")
+    for tokenizer, known in (("bpe", False), ("characters", True)):
+        made = tokenizer_of(GPTTask.load(str(path), {"tokenizer": tokenizer})[2])
+        pairs = {"train": [("ab ab", "cd")] * 9, "test": [("zz", "zz zz")] * 9}
+        other = TranslationConfig(tokenizer=tokenizer).trained(pairs)
+        for one in (made, other):
+            assert any(b"z" in token for token in one.tokens[256 * (tokenizer == "bpe") :]) == known
+
+
+def test_bpe_learns_as_many_merges_as_its_help_says(monkeypatch):
+    numbers = []
+
+    def train(text, *, number, specials=()):
+        numbers.append(number)
+
+    monkeypatch.setattr(data.BPETokenizer, "train", train)
+    for more in ({}, {"merges": 7}):
+        tokenizer_for(TextConfig(tokenizer="bpe", **more), ["a", "b"])
+        TranslationConfig(**more).trained({"train": [("a", "b")], "test": [("a", "b")]})
+    assert numbers == [1000, 5000, 7, 7]
+
+
+def test_without_a_prompt_a_text_begins_with_a_new_line(small, monkeypatch):
+    prompts = []
+
+    def after(prompt, options, rng):
+        prompts.append(prompt.tolist())
+        return iter(())
+
+    for tokenizer in ("bytes", "characters"):
+        task = session.prepared("gpt", {**small("gpt"), "tokenizer": tokenizer})[0]
+        monkeypatch.setattr(task, "after", after)
+        assert "".join(task.written(GPTSampling(), None)) == ""
+    assert prompts == [[10], [0]]  # where no text has one, with the first of the tokens
+
+
+@pytest.mark.parametrize("model", ["gpt", "translator", "pairs"])
+def test_the_seed_draws_the_order_of_the_data(small, model):
+    settings = small("gpt" if model == "pairs" else model)
+    if model == "pairs":
+        settings |= {"data": small("translator")["data"], "pairs": True, "context": 30}
+    made = [session.prepared(model.replace("pairs", "gpt"), {**settings, "seed": s})[0] for s in (3, 3, 4)]
+    first, again, other = ([task.batch(step)[0].tolist() for step in range(3)] for task in made)
+    assert first == again and first != other
+
+
+def test_a_text_that_leaves_one_token_to_test_on_is_refused_before_it_is_trained_on(tmp_path, capsys):
+    path = tmp_path / "short.txt"
+    path.write_text("abcdefghij")
+    argv = ["train", "gpt", "--data", path, "--context", "4", "--width", "8", "--heads", "1", "--layers", "1"]
+    told = refused(capsys, *argv, "--steps", "3", "--warmup", "0", "--out", tmp_path / "runs")
+    assert told == (
+        "text to test on: expected at least 2 tokens, of which the first is given, got 1; give a longer text"
+    )
+    assert not (tmp_path / "runs").exists()
+    path.write_text("abcdefghijabcdefghij")
+    assert np.isfinite(session.prepared("gpt", {"data": str(path), "context": 4})[0].evaluate(None)["loss"])
+
+
+def test_a_perplexity_that_is_no_float_ends_a_training_in_one_line(tmp_path, small):
+    assert perplexity(2.0) == pytest.approx(np.exp(2.0)) and perplexity(709.7) < np.inf == perplexity(710.0)
+    settings = {"lr": 100.0, "schedule": "constant", "lr_end": None, "warmup": 0, "evaluate_every": 1}
+    settings = {**small("gpt"), **settings, "clip": None, "ema": None}
+    begun = Session.begin("gpt", settings, out=tmp_path, name="run")
+    with pytest.raises(FloatingPointError, match=r"in an evaluation: .* perplexity = inf; what was saved"):
+        begun.train()

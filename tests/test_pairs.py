@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from test_cli import refused
 
 import tinygen as tg
 from tinygen import data
@@ -281,6 +282,23 @@ def test_it_learns_sums_by_heart_and_answers_them(tmp_path, lines, capsys):
         assert f"{prompt}=" in shown and f"right: {answer}\n" in shown
 
 
+def test_exact_on_is_what_it_was_told_or_1000(lines):
+    for given, expected in (({}, 1000), ({"exact_on": 3}, 3)):
+        settings = {**SMALL, **given, "pairs": True}
+        _, data_info, files = GPTRecipe.load(str(lines), settings)
+        config = GPTRecipe.config_for(settings, data_info)
+        assert GPTRecipe.make(config, data_info, files, rng=generator()).exact_on == expected
+
+
+def test_an_answer_ends_earlier_where_it_is_told_to_stop(lines):
+    task, _ = made(lines)
+    task.model.eval()
+    whole = "".join(task.written(AnswerSampling(prompt="3+2", tokens=8), generator()))
+    stop = whole[2]
+    stopped = "".join(task.written(AnswerSampling(prompt="3+2", tokens=8, stop=stop), generator()))
+    assert whole[0] == "=" and stopped == "=" + whole[1:].partition(stop)[0] != whole
+
+
 # mistakes
 
 
@@ -333,3 +351,17 @@ def test_pairs_by_name_need_no_flag():
     config = GPTRecipe.config_for(GPTRecipe.settings["addition"], data_info)
     assert (config.layers, config.width) == (2, 128)
     assert type(GPTRecipe.make(config, data_info, _, rng=generator())) is PairsTask
+
+
+def test_answers_as_long_as_the_longest_are_like_those_it_was_trained_on():
+    PairsTask.check({"longest": 4}, {"longest": 4})
+    with pytest.raises(ValueError, match="expected answers of at most 4 tokens, got 5"):
+        PairsTask.check({"longest": 4}, {"longest": 5})
+
+
+def test_who_only_answers_is_looked_at_with_a_text(tmp_path, lines, capsys):
+    Session.begin("gpt", {**SMALL, "data": str(lines), "pairs": True}, out=tmp_path, name="run").train()
+    capsys.readouterr()
+    told = refused(capsys, "look", tmp_path / "run")
+    assert told.startswith("text: expected one, got none, and this GPT only answers; give --text, such")
+    assert main(["look", str(tmp_path / "run"), "--text", "3+2=5"]) == 0

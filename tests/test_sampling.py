@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinygen.models import SamplingConfig, until
-from tinygen.models.sampling import draw, probabilities
+from tinygen.models.sampling import choose, draw, probabilities
 
 LOGITS = np.log([0.4, 0.3, 0.15, 0.1, 0.05])
 
@@ -98,3 +98,17 @@ def test_text_ends_before_the_stop_however_it_is_cut(pieces, stop):
 def test_settings_out_of_range_are_errors(settings, message):
     with pytest.raises(ValueError, match=message):
         SamplingConfig(**settings)
+
+
+def test_filters_come_in_the_order_that_is_told():
+    def chosen(**settings):
+        return probabilities(np.log([0.4, 0.3, 0.15, 0.1, 0.05]), SamplingConfig(**settings)) > 0
+
+    assert chosen(temperature=0.5, top_p=0.8).sum() == 2  # without the temperature it takes three
+    assert chosen(top_p=0.8, min_p=0.3).sum() == 3  # of the three that min_p leaves, two would have 0.8
+
+
+def test_the_likeliest_token_is_the_likeliest_after_the_penalty():
+    logits, sampling = np.array([3.0, 2.0, 1.0]), SamplingConfig(temperature=0, repetition_penalty=2.0)
+    rng = np.random.default_rng(0)
+    assert [choose(logits, sampling, rng, written=row) for row in ([], [0], [2], [0, 1])] == [0, 1, 0, 0]

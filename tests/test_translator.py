@@ -10,11 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygen as tg
+from tinygen import data
 from tinygen.cli import main
 from tinygen.models import BeamConfig, Translator, TranslatorConfig, beam_search
 from tinygen.models.beam import likeliest
 from tinygen.models.positions import POSITIONS
-from tinygen.training import Session, session
+from tinygen.training import Session, session, translator_task
+from tinygen.training.look import labels
 from tinygen.training.translator_task import PARTS, TranslatorLooking
 
 SIZES = {"vocabulary": 13, "context": 10, "layers": 2, "heads": 2, "width": 12}
@@ -503,3 +505,115 @@ def test_pairs_are_lowered_and_reversed_as_told_and_long_ones_left_out_aloud(tmp
     assert target[0, 0] == task.start and (target == task.end).sum() == len(target)
     with pytest.raises(ValueError, match="merges: is not used by the tokenizer bytes"):
         Session.begin("translator", settings | {"tokenizer": "bytes", "merges": 3}, out=tmp_path, name="b")
+
+
+@pytest.fixture
+def searches(monkeypatch):
+    """Of each call of the beam search how many sentences it got, and its BeamConfig."""
+    found = []
+
+    def watched(model, source, **options):
+        found.append((len(source), options["search"]))
+        return beam_search(model, source, **options)
+
+    monkeypatch.setattr(translator_task, "beam_search", watched)
+    return found
+
+
+def test_figures_are_of_the_test_pairs_and_while_training_of_some(tmp_path, monkeypatch, searches):
+    path = tmp_path / "pairs.tsv"
+    texts = [f"{a}{b}" for a in "abcdefgh" for b in "abcdefgh"]
+    path.write_text("\n".join(f"{text}\t{text[::-1] * (i % 5 + 1)}" for i, text in enumerate(texts)))
+    settings = {"data": str(path), "tokenizer": "characters", "steps": 1, "warmup": 0, "width": 16}
+    task = session.prepared("translator", {**settings, "layers": 1})[0]
+    monkeypatch.setattr(translator_task, "TOGETHER", 3)
+    monkeypatch.setattr(translator_task, "SCORED", 2)
+    task.model.eval()
+    losses, pairs = [], data.load_pairs(path)[1]
+    for source, target in pairs:
+        row = np.array([[task.start, *task.tokenizer.encode(target), task.end]])
+        found = task.model.loss(task.tokenizer.encode(source)[None], row, reduction="none")
+        losses += found.numpy()[0].tolist()
+    measures = {
+        task.evaluate: (2, BeamConfig(beams=1, length_penalty=0.0)),
+        task.measure: (len(pairs), BeamConfig()),
+    }
+    for measure, (count, search) in measures.items():
+        searches.clear()
+        found = measure(generator())
+        assert found["loss"] == pytest.approx(np.mean(losses), rel=1e-5)
+        assert found["perplexity"] == pytest.approx(np.exp(np.mean(losses)), rel=1e-5)
+        assert sum(n for n, _ in searches) == count and {search for _, search in searches} == {search}
+
+
+def test_samples_are_of_the_first_test_pairs(trained):
+    pairs = data.load_pairs(trained.config()["training"]["data"])[1][: translator_task.SHOWN]
+    blocks = (trained.folder / "samples.txt").read_text(encoding="utf-8").split("\n\n")
+    shown = [[line.partition(":")[2].strip() for line in block.splitlines()[:2]] for block in blocks]
+    assert shown == list(map(list, pairs))
+
+
+def test_what_the_commands_are_told_of_the_search_reaches_it(trained, searches, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdin", io.StringIO("red red ox\n"))
+    run, options = str(trained.folder), ["--beams", "3", "--length-penalty", "0.25"]
+    for argv in (["translate", run, "tea ox sun"], ["translate", run], ["sample", run, "--seed", "7"]):
+        searches.clear()
+        assert main([*argv, *options]) == 0
+        assert {search for _, search in searches} == {BeamConfig(beams=3, length_penalty=0.25)}
+
+
+def test_a_run_that_lowers_and_reverses_does_so_with_all_that_it_is_given(tmp_path, capsys):
+    path = tmp_path / "pairs.tsv"
+    path.write_text("\n".join(f"A B {a} {b}\tX Y {b} {a}" for a in "CDEFG" for b in "CDEFG"))
+    settings = {"data": str(path), "tokenizer": "characters", "steps": 1, "warmup": 0, "width": 8}
+    settings |= {"layers": 1, "heads": 1, "lower": True, "reverse": True}
+    Session.begin("translator", settings, out=tmp_path, name="run").train()
+    run = str(tmp_path / "run")
+    assert main(["evaluate", run]) == 0
+    told = capsys.readouterr().out
+    assert "(from the second text of each pair into the first)" in told
+    assert "(BLEU: nrefs:1|case:lc|" in told and ", beam 5)" in told
+    found = []
+    for text in ("X Y C D", "x y c d"):
+        assert main(["translate", run, text]) == 0
+        found.append(capsys.readouterr().out)
+    assert found[0] == found[1]
+    assert main(["sample", run]) == 0
+    source, target = data.load_pairs(path)[1][0]
+    lines = (tmp_path / "run" / "samples-0.txt").read_text().splitlines()
+    assert lines[:2] == [f"source:      {target.lower()}", f"reference:   {source.lower()}"]
+
+
+def test_pairs_that_just_fit_into_the_context_are_kept(tmp_path):
+    """A target has its start and its end besides; the last token of either is guessed, and never read."""
+    path = tmp_path / "pairs.tsv"
+    path.write_text("\n".join(["abcdef\tabcde", "abcdef\tabcdef", "abcdefg\ta"] * 20))
+    settings = {"data": str(path), "tokenizer": "characters", "context": 6, "steps": 1, "warmup": 0}
+    with pytest.warns(UserWarning, match="are longer than the context, 6 tokens"):
+        task = session.prepared("translator", {**settings, "width": 8, "heads": 1, "layers": 1})[0]
+    for source, target in (task.train, task.test):
+        assert {task.tokenizer.decode(row[row >= 0]) for row in source} == {"abcdef"}
+        assert {task._text(row) for row in target} == {"abcde"}
+    assert np.isfinite(float(task.loss(task.batch(0), None)[0]))
+    assert len(task.translated(["abcdef"], BeamConfig(beams=1))) == 1
+    with pytest.raises(ValueError, match="expected 1 to 6 tokens, got 7"):
+        task.translated(["abcdefg"], BeamConfig(beams=1))
+
+
+def test_one_sees_the_layers_that_one_chose_and_without_a_text_the_first_example(trained):
+    _, task, _ = session.trained(trained.folder)
+    both = task.look(TranslatorLooking(part="encoder"), rng=None)
+    second = task.look(TranslatorLooking(part="encoder", layers="2"), rng=None)
+    assert [one.title for one in both.maps] == ["layer 1", "layer 2"]
+    assert [one.title for one in second.maps] == ["layer 2"]
+    assert np.array_equal(second.maps[0].weights, both.maps[1].weights)
+    assert both.maps[0].rows == labels(task.tokenizer, task.tokenizer.encode(task.examples[0][0]))
+
+
+def test_a_line_that_is_no_text_is_named(trained, capsys, monkeypatch):
+    stdin = io.TextIOWrapper(io.BytesIO(b"ox\ndo\xff\n"), encoding="utf-8", errors="strict")
+    monkeypatch.setattr("sys.stdin", stdin)
+    assert main(["translate", str(trained.folder), "--beams", "1"]) == 2
+    told = capsys.readouterr()
+    assert len(told.out.splitlines()) == 1
+    assert "line 2: encode: expected text that UTF-8 can write" in told.err

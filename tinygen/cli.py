@@ -337,6 +337,8 @@ def _translate(argv):
         if text is not None:
             print(task.translated([text], search)[0])
             return 0
+        if isinstance(sys.stdin, io.TextIOWrapper):  # what is no text is told with its line
+            sys.stdin.reconfigure(errors="surrogateescape")
         for number, line in enumerate(sys.stdin or (), 1):
             try:  # a line for each, also for an empty one: they stay side by side
                 found = task.translated([line.strip()], search)[0] if line.strip() else ""

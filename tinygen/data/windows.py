@@ -47,7 +47,12 @@ def windows_in_order(tokens, *, length, size, ignore=-100):
     """Yield (x, y), int64 (up to B, T) each, that have every token but the first once as a target.
 
     The last window is filled up with zeros, which have the target `ignore`.
+
+    Raises:
+        ValueError: `length` or `size` is below 1.
     """
+    if min(length, size) < 1:
+        raise ValueError(f"windows_in_order: expected length and size of at least 1, got {length} and {size}")
     count = max(1, -(-(len(tokens) - 1) // length))
     x, y = np.zeros(count * length, np.int64), np.full(count * length, ignore, np.int64)
     x[: len(tokens) - 1], y[: len(tokens) - 1] = tokens[:-1], tokens[1:]

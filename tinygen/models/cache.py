@@ -30,7 +30,7 @@ class KeysAndValues:
         """All keys and values, those of the new tokens (B, H, T, D) added; None adds nothing.
 
         Raises:
-            ValueError: there is no room.
+            ValueError: as of `room`.
         """
         if k is not None:
             k, v = raw(k), raw(v)
@@ -44,10 +44,17 @@ class KeysAndValues:
         """All keys and values, (B, H, capacity, D), with room for T more tokens behind the first `length`.
 
         Raises:
-            ValueError: there is no room.
+            ValueError: there is no room; or the tokens before were of another number of texts, or of a model
+                of other sizes. A kernel writes here without looking.
         """
+        shape = batch, heads, self.capacity, size
         if self.keys is None:
-            self.keys, self.values = (np.empty((batch, heads, self.capacity, size), dtype) for _ in "kv")
+            self.keys, self.values = (np.empty(shape, dtype) for _ in "kv")
+        if self.keys.shape != shape:
+            raise ValueError(
+                f"cache: expected {self.keys.shape} (texts, heads, tokens, head size), as for the tokens "
+                f"before, got {shape}; go on with the same texts, or begin a new one"
+            )
         if self.length + tokens > self.capacity:
             raise ValueError(
                 f"cache: expected at most {self.capacity} tokens, got {self.length + tokens}; begin a new one"

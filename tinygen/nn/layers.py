@@ -63,6 +63,8 @@ class Linear(Module):
 class Embedding(Module):
     """A table of vectors: integers of any shape (*,) in [0, num_embeddings) to (*, embedding_dim).
 
+    Those from -num_embeddings to -1 count from the end, as indices of NumPy do; any other is an error.
+
     `init` is as for Linear, for the table of shape (num_embeddings, embedding_dim); without it entries are
     standard normal.
 

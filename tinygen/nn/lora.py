@@ -65,6 +65,8 @@ class LoRA(Module):
 def adapt(model, *, rank, alpha, rng):
     """Put a LoRA in the place of every Linear in `model`, freeze all else, and return `model`.
 
+    A model that reads a layer's weight past its forward, as a Translator does, cannot be adapted.
+
     Raises:
         ValueError: there is no Linear in it, or a LoRA already; and as LoRA and `freeze`.
         TypeError: `rng` is no Generator.

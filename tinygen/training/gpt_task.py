@@ -19,7 +19,7 @@ from ..models import GPT, AttentionMaps, GPTConfig, SamplingConfig, generate, gu
 from .look import Look, Looking, Map, chosen, labels
 from .options import from_settings
 from .streams import stream
-from .task import Player, means
+from .task import Player, means, perplexity
 
 TOKENIZERS = ("characters", "bytes", "bpe")
 TOKENIZER = "tokenizer.json"
@@ -144,6 +144,11 @@ class GPTTask:
 
     def set_data(self, arrays, config):
         self.train, self.test = arrays["train"], arrays["test"]
+        if len(self.test) < 2:  # which is found out now, and not at the first evaluation
+            raise ValueError(
+                f"text to test on: expected at least 2 tokens, of which the first is given, got "
+                f"{len(self.test)}; give a longer text"
+            )
         self.windows = data.Windows(
             self.train,
             length=self.model.config.context,
@@ -163,7 +168,7 @@ class GPTTask:
         loss = means(self.players[0], batches, rng)["loss"]
         size = len(self.tokenizer.decode_bytes(self.test[1:]))
         bits = loss * (len(self.test) - 1) / math.log(2)
-        return {"loss": loss, "perplexity": math.exp(loss), "bits_per_byte": bits / size}
+        return {"loss": loss, "perplexity": perplexity(loss), "bits_per_byte": bits / size}
 
     def measure(self, rng):
         return self.evaluate(rng)

@@ -226,6 +226,19 @@ class PairsTask(GPTTask):
         yield self.between
         yield from until(until(self.after(prompt, options, rng), self.end), options.stop)
 
+    def look(self, options, *, rng):
+        """As GPTTask.look, of a text that is given: without a prompt it has nothing to say.
+
+        Raises:
+            ValueError: there is no text; and as of GPTTask.look.
+        """
+        if options.text is None:
+            raise ValueError(
+                "text: expected one, got none, and this GPT only answers; give --text, such as a prompt, "
+                f"{self.between!r} and an answer"
+            )
+        return super().look(options, rng=rng)
+
 
 def parts(tokens, lengths):
     """Tokens (N,) in pieces of these lengths, (M, 2): two lists of M arrays, first and second ones."""

@@ -45,6 +45,7 @@ and for the command line (session.py, cli.py), whose class it is made of, beside
 """
 
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -95,6 +96,11 @@ def means(player, batches, rng):
         for name, value in metrics_of(player.loss(batch, rng), "in an evaluation").items():
             sums[name] = sums.get(name, 0.0) + value * weight
     return {name: value / total for name, value in sums.items()}
+
+
+def perplexity(loss):
+    """e^loss; infinite where no float is so large, which ends a training as any number that is not finite."""
+    return math.exp(loss) if loss < math.log(sys.float_info.max) else math.inf
 
 
 def metrics_of(answer, where):

@@ -1,7 +1,6 @@
 """How a translator is trained: on pairs of texts, to write the second after the first. See task.py."""
 
 import json
-import math
 import warnings
 from dataclasses import dataclass
 from typing import ClassVar
@@ -19,7 +18,7 @@ from .gpt_task import TOKENIZER, TOKENIZERS, TextConfig, saved_tokenizer, tokeni
 from .look import Look, Looking, Map, chosen, labels
 from .options import from_settings
 from .streams import stream
-from .task import Player, means
+from .task import Player, means, perplexity
 
 EXAMPLES = "examples.json"
 START, END = "<s>", "</s>"
@@ -229,7 +228,7 @@ class TranslatorTask:
         loss = means(self.players[0], batches, rng)["loss"]
         references = [self._text(row) for row in target[:count]]
         translations = self._translations(source[:count], search)
-        found, self.remarks = {"loss": loss, "perplexity": math.exp(loss)}, []
+        found, self.remarks = {"loss": loss, "perplexity": perplexity(loss)}, []
         if self.config.reverse:
             self.remarks.append("from the second text of each pair into the first")
         if self.missing:
