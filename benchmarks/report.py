@@ -116,6 +116,7 @@ def roofline(results, path):
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    import matplotlib.ticker
     import numpy as np
 
     peaks, points = results["peaks"], []
@@ -162,6 +163,8 @@ def roofline(results, path):
     )
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_locator(matplotlib.ticker.LogLocator(subs=(2, 3, 5)))
+    axes.yaxis.set_minor_formatter("{x:g}")
     axes.grid(True, which="both", linewidth=0.3, alpha=0.5, zorder=0)
     figure.legend(fontsize=8, loc="outside right upper", frameon=False)
     figure.savefig(path, dpi=130)
