@@ -603,7 +603,6 @@ def test_a_posterior_has_collapsed_where_no_more_than_a_tenth_of_it_is_in_use(
 
 @pytest.mark.filterwarnings("ignore:.*has collapsed")
 def test_free_bits_and_a_warmup_each_bring_dimensions_back(tmp_path):
-    """In place of the test that is called so and has no warmup."""
     found = {}
     for name, settings in {"hard": {}, "free": {"free_bits": 0.3}, "warm": {"kl_warmup": 600}}.items():
         given = {"hidden": 64, "latent": 8, "beta": 6.0, "epochs": 6, **settings}

@@ -187,8 +187,9 @@ class VectorQuantiser(nn.Module):
 def _check(who, z, indices, least=0):
     """Refuse codes (*) that are not one for each of vectors (*, D)."""
     if tuple(z.shape[:-1]) != tuple(indices.shape) or indices.size < least:
+        vectors = "at least one vector" if least else "the vectors"
         raise ValueError(
-            f"VectorQuantiser.{who}: expected a code for each of at least {least} vectors, got "
+            f"VectorQuantiser.{who}: expected a code for each of {vectors}, got "
             f"{tuple(indices.shape)} codes for vectors {tuple(z.shape)}; give what it was called with"
         )
 

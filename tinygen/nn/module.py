@@ -98,8 +98,8 @@ class Module:
         """`with net.held():` it computes as ever; its parameters, gradients and buffers stay as they were.
 
         Gradients pass through it to its inputs; none are computed for its parameters, which are constants of
-        what is recorded in the block. What its buffers learn there is forgotten. A Dropout's
-        generator draws on.
+        what is recorded in the block. What its buffers learn there is forgotten. The generator of a Dropout
+        draws on.
         """
         parts = [part for _, part in _walk(self, "", set())]
         nodes = [(part, part.node) for part in parts if isinstance(part, Parameter)]
